@@ -1,0 +1,150 @@
+"""The command line: `geoduct <component> …`, built from the components' signatures."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from argparse import SUPPRESS, ArgumentParser, RawDescriptionHelpFormatter
+from pathlib import Path
+from typing import Any, NoReturn, get_args, get_origin
+
+from components import __version__
+from components.contract import Component, Parameter, Spec
+from components.errors import GeoductError, nearest
+
+COMPONENTS = ("simulate", "acquire", "composite", "label", "patch", "train", "predict", "evaluate")
+"""In the order of the pipeline."""
+
+TOOLS = {
+    "verify": "Re-read an artifact and compare every byte with its manifest.",
+    "experiment": "Write params.yaml for one of the experiments in experiments/.",
+}
+
+
+class _Parser(ArgumentParser):
+    """An argument parser whose complaints are one sentence, with the nearest valid name."""
+
+    def error(self, message: str) -> NoReturn:
+        raise GeoductError(f"{self.prog}: {message}")
+
+
+def load(name: str) -> Component[Any]:
+    """Import the declaration of a component by its name."""
+    return getattr(importlib.import_module(f"components.{name}"), name)  # type: ignore[no-any-return]
+
+
+def _default(parameter: Parameter) -> str:
+    value = parameter.default
+    if value is None:
+        return "none"
+    return " ".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
+
+
+def parser_of(spec: Spec) -> ArgumentParser:
+    """The argument parser of one component."""
+    parser = _Parser(
+        prog=f"geoduct {spec.name}",
+        description=f"{spec.summary}\n\n{spec.description}".strip(),
+        formatter_class=RawDescriptionHelpFormatter,
+        argument_default=SUPPRESS,
+        allow_abbrev=False,
+    )
+    groups = {"input": parser.add_argument_group("reads"), "output": parser.add_argument_group("writes")}
+    for slot in spec.slots:
+        note = " (may be left out)" if slot.optional else ""
+        groups[slot.direction].add_argument(
+            slot.flag, dest=slot.name, metavar=slot.kind, help=(slot.help + note).replace("%", "%%")
+        )
+    settings = parser.add_argument_group("parameters")
+    for p in spec.parameters:
+        text = f"{p.help} [{p.expected}; default: {_default(p)}]".replace("%", "%%")
+        if p.type is bool:
+            settings.add_argument(p.flag, dest=p.name, nargs="?", const="true", metavar="BOOL", help=text)
+            settings.add_argument("--no-" + p.flag[2:], dest=p.name, action="store_const", const="false", help=SUPPRESS)
+        else:
+            several = get_origin(p.type) in (list, tuple) or any(
+                get_origin(a) in (list, tuple) for a in get_args(p.type)
+            )
+            settings.add_argument(p.flag, dest=p.name, nargs="+" if several else None, metavar="VALUE", help=text)
+    return parser
+
+
+def parse(spec: Spec, arguments: list[str]) -> dict[str, Any]:
+    """Arguments by name, as text; `Spec.bind` checks them.
+
+    Raises:
+        GeoductError: a flag is unknown (the nearest is named) or lacks its value.
+    """
+    parser = parser_of(spec)
+    found, unknown = parser.parse_known_args(arguments)
+    if unknown:
+        flags = [s.flag for s in spec.slots] + [p.flag for p in spec.parameters]
+        raise GeoductError(f"geoduct {spec.name} does not know {unknown[0]!r}{nearest(unknown[0], flags)}")
+    return vars(found)
+
+
+def _overview() -> str:
+    lines = ["usage: geoduct <component> [--flags]   (geoduct <component> --help explains one)", "", "components:"]
+    lines += [f"  {name:<11}{load(name).spec.summary}" for name in COMPONENTS]
+    lines += ["", "tools:", *(f"  {name:<11}{text}" for name, text in TOOLS.items())]
+    return "\n".join(lines)
+
+
+def _verify(arguments: list[str]) -> None:
+    from components import artifacts
+    from components.artifacts.base import Artifact
+
+    if len(arguments) != 1 or arguments[0].startswith("-"):
+        raise GeoductError("usage: geoduct verify <path of an artifact>")
+    kind = str(Artifact(arguments[0]).manifest["kind"])
+    if kind not in artifacts.MODULES:
+        raise GeoductError(f"{arguments[0]} is a {kind!r}, which this version of Geoduct does not know")
+    artifact = getattr(artifacts, kind).open(arguments[0])
+    artifact.verify()
+    print(f"{arguments[0]}: {kind}, {len(artifact.manifest['files'])} files, {artifact.digest}: as written")
+
+
+def _experiment(arguments: list[str]) -> None:
+    from pipelines.experiments import activate, known
+
+    if len(arguments) != 1 or arguments[0].startswith("-"):
+        raise GeoductError(f"usage: geoduct experiment <name>; known: {', '.join(known(Path.cwd()))}")
+    print(activate(Path.cwd(), arguments[0]))
+
+
+def dispatch(arguments: list[str]) -> None:
+    """Run one command.
+
+    Raises:
+        GeoductError: for anything that the user can mend.
+    """
+    match arguments:
+        case [] | ["-h"] | ["--help"] | ["help"]:
+            print(_overview())
+        case ["--version"]:
+            print(__version__)
+        case ["verify", *rest]:
+            _verify(rest)
+        case ["experiment", *rest]:
+            _experiment(rest)
+        case [name, *rest] if name in COMPONENTS:
+            component = load(name)
+            component.run(parse(component.spec, rest))
+        case [name, *_]:
+            raise GeoductError(f"geoduct has no component {name!r}{nearest(name, [*COMPONENTS, *TOOLS])}")
+
+
+def main() -> None:
+    """Entry point of the `geoduct` command: exit code 0, 2 for bad input, 130 when interrupted."""
+    try:
+        dispatch(sys.argv[1:])
+    except GeoductError as error:
+        print(f"geoduct: {error}", file=sys.stderr)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        print("geoduct: interrupted; nothing was left behind", file=sys.stderr)
+        sys.exit(130)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,37 @@
+"""The artifacts: what flows between components. Importing this package is cheap; each kind is imported when used."""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from components.artifacts.archive import Archive as Archive
+    from components.artifacts.base import Artifact as Artifact
+    from components.artifacts.composite import Composite as Composite
+    from components.artifacts.labelmap import LabelMap as LabelMap
+    from components.artifacts.map import Map as Map
+    from components.artifacts.model import Model as Model
+    from components.artifacts.patchset import PatchSet as PatchSet
+    from components.artifacts.report import Report as Report
+    from components.artifacts.scenecube import SceneCube as SceneCube
+    from components.artifacts.source import Source as Source
+
+MODULES = {
+    "Archive": "archive",
+    "Composite": "composite",
+    "LabelMap": "labelmap",
+    "Map": "map",
+    "Model": "model",
+    "PatchSet": "patchset",
+    "Report": "report",
+    "SceneCube": "scenecube",
+    "Source": "source",
+}
+"""Kind → the module here that defines it."""
+
+
+def __getattr__(name: str) -> Any:
+    if name in MODULES:
+        return getattr(importlib.import_module(f"{__name__}.{MODULES[name]}"), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

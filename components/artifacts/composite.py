@@ -1,0 +1,62 @@
+"""Composite: one cloud-free image of an area, and from how many clear looks each pixel comes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import zarr
+from odc.geo.geobox import GeoBox
+
+from components.artifacts.scenecube import REFLECTANCE
+from components.artifacts.zarrs import (
+    CHUNK,
+    SHARD,
+    ZarrArtifact,
+    consolidate,
+    create_array,
+    create_group,
+    write_bands,
+    write_grid,
+)
+
+
+class Composite(ZarrArtifact):
+    """`reflectance(band, y, x)` uint16 (reflectance x 10000, 0 = nodata) and `observations(y, x)` uint8."""
+
+    kind = "Composite"
+    layout = {"reflectance": (("band", "y", "x"), "uint16"), "observations": (("y", "x"), "uint8")}
+
+
+def create_composite(path: Path, geobox: GeoBox, bands: Sequence[str]) -> tuple[zarr.Array[Any], zarr.Array[Any]]:
+    """Lay out an empty Composite and return its arrays `(reflectance, observations)`, to be written shard by shard.
+
+    A shard of `reflectance` holds all bands of 2048 x 2048 pixels.
+    """
+    group = create_group(path, {"bands": list(bands)})
+    height, width = geobox.shape
+    write_grid(group, geobox)
+    write_bands(group, bands)
+    reflectance = create_array(
+        group,
+        "reflectance",
+        shape=(len(bands), height, width),
+        dtype="uint16",
+        dims=("band", "y", "x"),
+        chunks=(1, CHUNK, CHUNK),
+        shards=(len(bands), SHARD, SHARD),
+        attributes={**REFLECTANCE, "grid_mapping": "spatial_ref"},
+    )
+    observations = create_array(
+        group,
+        "observations",
+        shape=(height, width),
+        dtype="uint8",
+        dims=("y", "x"),
+        chunks=(CHUNK, CHUNK),
+        shards=(SHARD, SHARD),
+        attributes={"long_name": "number of clear looks", "grid_mapping": "spatial_ref"},
+    )
+    consolidate(path)
+    return reflectance, observations

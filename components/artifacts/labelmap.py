@@ -1,0 +1,56 @@
+"""LabelMap: a class for each pixel of a grid, and the nomenclature that says what the classes are."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import zarr
+from odc.geo.geobox import GeoBox
+
+from components.artifacts.nomenclature import IGNORE, Nomenclature
+from components.artifacts.zarrs import (
+    CHUNK,
+    SHARD,
+    ZarrArtifact,
+    consolidate,
+    create_array,
+    create_group,
+    write_grid,
+)
+
+
+class LabelMap(ZarrArtifact):
+    """`label(y, x)` uint8: class index in `nomenclature`, 255 = ignore."""
+
+    kind = "LabelMap"
+    layout = {"label": (("y", "x"), "uint8")}
+
+    @property
+    def nomenclature(self) -> Nomenclature:
+        """The classes, in order of their index."""
+        return Nomenclature.from_dict(self.attrs["nomenclature"])
+
+    def validate(self) -> None:
+        """Check the array and the nomenclature."""
+        super().validate()
+        _ = self.nomenclature
+
+
+def create_labelmap(path: Path, geobox: GeoBox, nomenclature: Nomenclature) -> zarr.Array[Any]:
+    """Lay out an empty LabelMap, all 255, and return its array `label(y, x)`, to be written shard by shard."""
+    group = create_group(path, {"nomenclature": nomenclature.to_dict()})
+    write_grid(group, geobox)
+    label = create_array(
+        group,
+        "label",
+        shape=geobox.shape,
+        dtype="uint8",
+        dims=("y", "x"),
+        chunks=(CHUNK, CHUNK),
+        shards=(SHARD, SHARD),
+        fill_value=IGNORE,
+        attributes={"long_name": "land cover class", "grid_mapping": "spatial_ref"},
+    )
+    consolidate(path)
+    return label

@@ -1,0 +1,124 @@
+"""PatchSet: labelled patches, an index that says where each lies and in which split, and the train statistics."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Literal
+
+import geopandas
+import numpy as np
+import zarr
+
+from components.artifacts.nomenclature import IGNORE, Nomenclature
+from components.artifacts.zarrs import ZarrArtifact, consolidate, create_array, create_group, write_bands
+from components.errors import GeoductError
+
+INDEX = "index.parquet"
+SPLITS = ("train", "val", "test")
+SHARD_BYTES = 32 * 2**20
+"""Raw size of a shard of images: large enough for a parallel file system, small enough for a shuffle buffer."""
+COLUMNS = ("id", "split", "block", "row", "col", "valid_fraction", "dominant", "crc32c", "geometry")
+
+Split = Literal["train", "val", "test"]
+
+
+class PatchSet(ZarrArtifact):
+    """`image(patch, band, y, x)` uint16 (0 = nodata), `label(patch, y, x)` uint8 (255 = ignore), `index.parquet`.
+
+    Row i of the index is patch i: `id`, `split`, `block` (of the spatial split), `row` and `col` (offset of its
+    upper left pixel in the scene), `geometry` (footprint in the scene's CRS), `valid_fraction`, `dominant` (class
+    index, -1 if it has no label), one `fraction_<code>` a class, `crc32c` of its image and label bytes. Patches
+    stand in order of split and block, so that each split is one range.
+    """
+
+    kind = "PatchSet"
+    layout = {"image": (("patch", "band", "y", "x"), "uint16"), "label": (("patch", "y", "x"), "uint8")}
+
+    @cached_property
+    def index(self) -> geopandas.GeoDataFrame:
+        """The index, one row a patch.
+
+        Raises:
+            GeoductError: the file is missing or unreadable.
+        """
+        try:
+            return geopandas.read_parquet(self.path / INDEX)
+        except (OSError, ValueError) as error:
+            raise GeoductError(f"{self.path / INDEX} is not a readable GeoParquet file: {error}") from None
+
+    @property
+    def nomenclature(self) -> Nomenclature:
+        """The classes, in order of their index."""
+        return Nomenclature.from_dict(self.attrs["nomenclature"])
+
+    @property
+    def size(self) -> int:
+        """Edge of a patch in pixels."""
+        return int(self.array("image").shape[-1])
+
+    @property
+    def statistics(self) -> dict[str, dict[str, float]]:
+        """Per band, over valid pixels of the train split, in DN: mean, std, min, max, p01, p02, p50, p98, p99."""
+        return {band: dict(values) for band, values in self.attrs["statistics"].items()}
+
+    def indices(self, split: Split) -> np.ndarray[Any, np.dtype[np.int64]]:
+        """Numbers of the patches of a split, ascending."""
+        return np.flatnonzero(self.index["split"].to_numpy() == split)
+
+    def validate(self) -> None:
+        """Check the arrays, that the index has a row for each patch, and the columns of the index."""
+        super().validate()
+        count = self.array("image").shape[0]
+        if len(self.index) != count or self.array("label").shape[0] != count:
+            raise GeoductError(f"{self.path} has {count} images, but its index has {len(self.index)} rows")
+        if missing := [c for c in COLUMNS if c not in self.index.columns]:
+            raise GeoductError(f"{self.path / INDEX} lacks the column {missing[0]!r}")
+        if set(self.statistics) != set(self.bands):
+            raise GeoductError(f"{self.path} has statistics of {sorted(self.statistics)}; expected {self.bands}")
+
+
+def patches_per_shard(bands: int, size: int) -> int:
+    """How many patches of uint16 images of `bands` x `size` x `size` pixels go into one shard."""
+    return max(1, SHARD_BYTES // (bands * size * size * 2))
+
+
+def create_patchset(
+    path: Path,
+    count: int,
+    size: int,
+    bands: Sequence[str],
+    nomenclature: Nomenclature,
+    attributes: Mapping[str, Any],
+) -> tuple[zarr.Array[Any], zarr.Array[Any]]:
+    """Lay out an empty PatchSet and return its arrays `(image, label)`, to be written a whole shard at a time.
+
+    `attributes` must hold `statistics`; the caller writes `index.parquet` beside.
+    """
+    group = create_group(path, {"bands": list(bands), "nomenclature": nomenclature.to_dict(), **attributes})
+    write_bands(group, bands)
+    shard = patches_per_shard(len(bands), size)
+    image = create_array(
+        group,
+        "image",
+        shape=(count, len(bands), size, size),
+        dtype="uint16",
+        dims=("patch", "band", "y", "x"),
+        chunks=(1, len(bands), size, size),
+        shards=(shard, len(bands), size, size),
+        attributes={"long_name": "surface reflectance", "scale_factor": 1e-4, "add_offset": 0.0},
+    )
+    label = create_array(
+        group,
+        "label",
+        shape=(count, size, size),
+        dtype="uint8",
+        dims=("patch", "y", "x"),
+        chunks=(1, size, size),
+        shards=(shard, size, size),
+        fill_value=IGNORE,
+        attributes={"long_name": "class index"},
+    )
+    consolidate(path)
+    return image, label

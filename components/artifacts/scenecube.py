@@ -1,0 +1,103 @@
+"""SceneCube: scenes of one area on one grid, harmonised, with the mask band that says which pixels are clear."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import zarr
+from odc.geo.geobox import GeoBox
+
+from components.artifacts.zarrs import (
+    CHUNK,
+    SHARD,
+    ZarrArtifact,
+    consolidate,
+    create_array,
+    create_group,
+    write_array,
+    write_bands,
+    write_grid,
+)
+from components.errors import GeoductError
+
+REFLECTANCE_SCALE = 1e-4
+"""Surface reflectance of one digital number (Sentinel-2 product specification: QUANTIFICATION_VALUE 10000)."""
+
+REFLECTANCE = {"long_name": "surface reflectance", "scale_factor": REFLECTANCE_SCALE, "add_offset": 0.0}
+
+
+class SceneCube(ZarrArtifact):
+    """`reflectance(time, band, y, x)` uint16 (reflectance x 10000, 0 = nodata) and `scl(time, y, x)` uint8.
+
+    `mask` says what `scl` holds: `"scl"`, Sentinel-2's scene classification, or `"clm"`, a binary mask of
+    0 = clear and 1 = cloud. `items` has one dictionary a time step: `id`, `datetime` (ISO 8601), `cloud_cover`
+    (percent or None), `processing_baseline` (or None), `offset` (DN that was subtracted), and whatever else the
+    source said.
+    """
+
+    kind = "SceneCube"
+    layout = {
+        "reflectance": (("time", "band", "y", "x"), "uint16"),
+        "scl": (("time", "y", "x"), "uint8"),
+    }
+
+    @property
+    def items(self) -> list[dict[str, Any]]:
+        """One dictionary a time step, in order of time."""
+        return [dict(item) for item in self.attrs["items"]]
+
+    @property
+    def mask(self) -> str:
+        """`"scl"` or `"clm"`: what the array `scl` holds."""
+        return str(self.attrs["mask"])
+
+    def validate(self) -> None:
+        """Check the arrays and that every time step has its item."""
+        super().validate()
+        steps = self.array("reflectance").shape[0]
+        if len(self.items) != steps:
+            raise GeoductError(f"{self.path} has {steps} time steps, but metadata of {len(self.items)} items")
+
+
+def create_scenecube(
+    path: Path, geobox: GeoBox, bands: Sequence[str], items: Sequence[dict[str, Any]], mask: str
+) -> tuple[zarr.Array[Any], zarr.Array[Any]]:
+    """Lay out an empty SceneCube and return its arrays `(reflectance, scl)`, to be written shard by shard.
+
+    A shard of `reflectance` holds all bands of 2048 x 2048 pixels of one time step.
+    """
+    group = create_group(path, {"bands": list(bands), "items": list(items), "mask": mask})
+    height, width = geobox.shape
+    write_grid(group, geobox)
+    write_bands(group, bands)
+    times = np.array([np.datetime64(str(i["datetime"]).replace("Z", "").split("+")[0], "s") for i in items])
+    seconds = times.astype("int64")
+    write_array(group, "time", seconds, ["time"], {"units": "seconds since 1970-01-01", "calendar": "standard"})
+    reflectance = create_array(
+        group,
+        "reflectance",
+        shape=(len(items), len(bands), height, width),
+        dtype="uint16",
+        dims=("time", "band", "y", "x"),
+        chunks=(1, 1, CHUNK, CHUNK),
+        shards=(1, len(bands), SHARD, SHARD),
+        attributes={**REFLECTANCE, "grid_mapping": "spatial_ref"},
+    )
+    scl = create_array(
+        group,
+        "scl",
+        shape=(len(items), height, width),
+        dtype="uint8",
+        dims=("time", "y", "x"),
+        chunks=(1, CHUNK, CHUNK),
+        shards=(1, SHARD, SHARD),
+        attributes={
+            "long_name": "scene classification" if mask == "scl" else "cloud mask",
+            "grid_mapping": "spatial_ref",
+        },
+    )
+    consolidate(path)
+    return reflectance, scl

@@ -1,0 +1,37 @@
+"""Progress of long work: a bar where a person watches, plain lines where a log is written."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable, Iterator, Sized
+from typing import TypeVar
+
+from tqdm import tqdm
+
+T = TypeVar("T")
+
+LOG_INTERVAL = 15.0  # seconds between two lines in a log
+
+
+def track(iterable: Iterable[T], *, total: int | None = None, label: str = "") -> Iterator[T]:
+    """Yield from `iterable`, showing how far it has come on standard error.
+
+    On a terminal this is a bar that vanishes when it is done; elsewhere at most one line every 15 seconds, each
+    ended by a newline, so that a SLURM log stays readable.
+    """
+    if total is None and isinstance(iterable, Sized):
+        total = len(iterable)
+    if sys.stderr.isatty():
+        yield from tqdm(iterable, total=total, desc=label, leave=False, dynamic_ncols=True)
+        return
+    yield from tqdm(
+        iterable,
+        total=total,
+        desc=label,
+        mininterval=LOG_INTERVAL,
+        maxinterval=LOG_INTERVAL,
+        delay=LOG_INTERVAL,
+        leave=False,
+        ascii=True,
+        bar_format="{desc}: {n_fmt}/{total_fmt} [{elapsed}<{remaining}]\n",
+    )
