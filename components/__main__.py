@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import Any, NoReturn, get_args, get_origin
 
 from components import __version__
-from components.contract import Component, Parameter, Spec
+from components.contract import Component, Spec
 from components.errors import GeoductError, nearest
+from components.parameters import Parameter
 
 COMPONENTS = ("simulate", "acquire", "composite", "label", "patch", "train", "predict", "evaluate")
 """In the order of the pipeline."""
@@ -142,7 +143,7 @@ def main() -> None:
         print(f"geoduct: {error}", file=sys.stderr)
         sys.exit(2)
     except KeyboardInterrupt:
-        print("geoduct: interrupted; nothing was left behind", file=sys.stderr)
+        print("geoduct: interrupted", file=sys.stderr)
         sys.exit(130)
 
 
