@@ -59,14 +59,15 @@ def parser_of(spec: Spec) -> ArgumentParser:
     settings = parser.add_argument_group("parameters")
     for p in spec.parameters:
         text = f"{p.help} [{p.expected}; default: {_default(p)}]".replace("%", "%%")
+        flags = [p.flag] + ([f"--{p.name}"] if "_" in p.name else [])  # dvc unpacks params.yaml with underscores
         if p.type is bool:
-            settings.add_argument(p.flag, dest=p.name, nargs="?", const="true", metavar="BOOL", help=text)
-            settings.add_argument("--no-" + p.flag[2:], dest=p.name, action="store_const", const="false", help=SUPPRESS)
+            settings.add_argument(*flags, dest=p.name, nargs="?", const="true", metavar="BOOL", help=text)
+            off = ["--no-" + flag[2:] for flag in flags]
+            settings.add_argument(*off, dest=p.name, action="store_const", const="false", help=SUPPRESS)
         else:
-            several = get_origin(p.type) in (list, tuple) or any(
-                get_origin(a) in (list, tuple) for a in get_args(p.type)
-            )
-            settings.add_argument(p.flag, dest=p.name, nargs="+" if several else None, metavar="VALUE", help=text)
+            types = (p.type, *get_args(p.type))
+            several = any(get_origin(t) in (list, tuple) for t in types)
+            settings.add_argument(*flags, dest=p.name, nargs="+" if several else None, metavar="VALUE", help=text)
     return parser
 
 

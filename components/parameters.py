@@ -128,10 +128,13 @@ def _convert(found: Any, kind: Any) -> Any:
         if get_origin(kind) is list:
             return [_convert(i, arguments[0]) for i in items]
         return tuple(_convert(i, a) for i, a in zip(items, arguments, strict=True))
-    if found is None or str(found).lower() in ("none", "null"):
+    if found is None or str(found[0] if isinstance(found, list) and len(found) == 1 else found).lower() in (
+        "none",
+        "null",
+    ):
         return None
     (inner,) = (a for a in arguments if a is not type(None))
-    return _convert(found[0] if isinstance(found, list) and get_origin(inner) is None and found else found, inner)
+    return _convert(found, inner)
 
 
 def _no() -> typing.NoReturn:
