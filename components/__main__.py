@@ -13,7 +13,7 @@ from components.contract import Component, Spec
 from components.errors import GeoductError, nearest
 from components.parameters import Parameter
 
-COMPONENTS = ("simulate", "acquire", "composite", "label", "patch", "train", "predict", "evaluate")
+COMPONENTS = ("simulate", "acquire", "composite", "label", "patch", "train", "evaluate", "predict")
 """In the order of the pipeline."""
 
 TOOLS = {
