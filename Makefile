@@ -28,8 +28,8 @@ lock: $(READY) ## Resolve pyproject.toml anew into requirements.lock
 
 .PHONY: demo
 demo: $(READY) ## The whole chain on the sample archive: from simulated scenes to a land-cover map and its report
-	@dvc repro --quiet
-	@python -m pipelines show
+	@dvc repro
+	@geoduct experiment
 
 .PHONY: samples
 samples: ## Link the folder of real sample data to samples/ (make samples SAMPLES=<folder>)

@@ -13,12 +13,12 @@ from components.contract import Component, Spec
 from components.errors import GeoductError, nearest
 from components.parameters import Parameter
 
-COMPONENTS = ("simulate", "acquire", "composite", "label", "patch", "train", "predict", "evaluate")
+COMPONENTS = ("simulate", "acquire", "composite", "label", "patch", "train", "evaluate", "predict")
 """In the order of the pipeline."""
 
 TOOLS = {
     "verify": "Re-read an artifact and compare every byte with its manifest.",
-    "experiment": "Write params.yaml for one of the experiments in experiments/.",
+    "experiment": "Say which experiment is active, or write params.yaml for another one.",
 }
 
 
@@ -107,11 +107,14 @@ def _verify(arguments: list[str]) -> None:
 
 
 def _experiment(arguments: list[str]) -> None:
-    from pipelines.experiments import activate, known
+    from pipelines.experiments import activate, active, known
 
-    if len(arguments) != 1 or arguments[0].startswith("-"):
-        raise GeoductError(f"usage: geoduct experiment <name>; known: {', '.join(known(Path.cwd()))}")
-    print(activate(Path.cwd(), arguments[0]))
+    if not arguments:
+        print(active(Path.cwd()))
+    elif len(arguments) == 1 and not arguments[0].startswith("-"):
+        print(activate(Path.cwd(), arguments[0]))
+    else:
+        raise GeoductError(f"usage: geoduct experiment [<name>]; known: {', '.join(known(Path.cwd()))}")
 
 
 def dispatch(arguments: list[str]) -> None:

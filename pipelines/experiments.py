@@ -80,8 +80,9 @@ def compose(root: Path, name: str) -> dict[str, Any]:
 def render(root: Path, name: str) -> str:
     """The text of `params.yaml` for an experiment."""
     about = " ".join(str(read(root, name).get("description", "")).split())
-    head = f"# Experiment {name!r}: {about}\n# Written by `geoduct experiment {name}` from {FOLDER}/{name}.yaml; change it there.\n"
-    return head + yaml.safe_dump(compose(root, name), sort_keys=False, default_flow_style=None, width=110)
+    origin = f"Written by `geoduct experiment {name}` from {FOLDER}/{name}.yaml; change it there."
+    text = yaml.safe_dump(compose(root, name), sort_keys=False, default_flow_style=None, width=110)
+    return f"# Experiment {name!r}: {about}\n# {origin}\n{text}"
 
 
 def activate(root: Path, name: str) -> str:
@@ -101,3 +102,20 @@ def activate(root: Path, name: str) -> str:
     partial.write_text(text)
     partial.replace(root / PARAMS)
     return f"{PARAMS} now describes experiment {name!r}; run it with: dvc repro"
+
+
+def active(root: Path) -> str:
+    """Say which experiment `params.yaml` describes, and where its report and map are.
+
+    Raises:
+        GeoductError: there is no readable `params.yaml`.
+    """
+    try:
+        name = str(yaml.safe_load((root / PARAMS).read_text())["experiment"])
+    except (OSError, yaml.YAMLError, KeyError, TypeError):
+        raise GeoductError(f"{root / PARAMS} names no experiment; write it with: geoduct experiment <name>") from None
+    lines = [f"experiment {name!r} is active; known: {', '.join(known(root))}"]
+    for what, file in {"report": "report/report.html", "map": "map/classes.tif"}.items():
+        place = Path("data") / name / file
+        lines.append(f"{what}: {place}" if (root / place).exists() else f"{what}: not made yet (dvc repro)")
+    return "\n".join(lines)
