@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import rasterio
 import rasterio.warp
+from affine import Affine
 from odc.geo.geobox import GeoBox
 from pyproj import Transformer
 from rasterio.enums import Resampling
@@ -177,9 +178,13 @@ def _shift(block: Block, window: Window) -> Window:
 def _positions(source: rasterio.DatasetReader, geobox: GeoBox) -> tuple[Any, Any]:
     """Column and row in the source of 33 x 33 points spread over a grid, edges included."""
     rows, cols = (np.linspace(0, n, 33) for n in geobox.shape)
-    x, y = geobox.transform @ tuple(np.meshgrid(cols, rows))
+    x, y = _apply(geobox.transform, *np.meshgrid(cols, rows))
     x, y = Transformer.from_crs(str(geobox.crs), source.crs.to_wkt(), always_xy=True).transform(x, y)
-    return ~source.transform @ (np.asarray(x), np.asarray(y))  # type: ignore[no-any-return]
+    return _apply(~source.transform, np.asarray(x), np.asarray(y))
+
+
+def _apply(t: Affine, x: Any, y: Any) -> tuple[Any, Any]:
+    return t.a * x + t.b * y + t.c, t.d * x + t.e * y + t.f
 
 
 def _window(source: rasterio.DatasetReader, geobox: GeoBox, margin: int) -> Window | None:

@@ -68,7 +68,8 @@ def write_labels(
         return np.bincount(classes.ravel(), minlength=IGNORE + 1)
 
     counts = np.zeros(IGNORE + 1, "int64")
-    for part in run_blocks(label_block, blocks_of(geobox.shape, SHARD), workers=workers, label="label"):
+    height, width = array.shape
+    for part in run_blocks(label_block, blocks_of((height, width), SHARD), workers=workers, label="label"):
         counts += part
     _report(location, legend, prepared, counts)
 
@@ -87,8 +88,8 @@ def _report(location: str, legend: Legend, prepared: Prepared, counts: np.ndarra
             f"its values there are {_shown(prepared.values)}"
         )
     shares = ", ".join(f"{c.name} {counts[i] / labelled:.1%}" for i, c in enumerate(legend.nomenclature) if counts[i])
-    say(f"label: {location} is a {prepared.about['kind']} with {prepared.about['values']}; {labelled / total:.1%} of")
-    say(f"label: the grid has a class: {shares}")
+    say(f"label: {location} is a {prepared.about['kind']} with {prepared.about['values']}")
+    say(f"label: {labelled / total:.1%} of the grid has a class: {shares}")
     if unmapped := _unmapped(prepared):
         say(f"label: ignored, as the nomenclature does not map them: {_shown(unmapped)}")
 
