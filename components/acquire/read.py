@@ -69,7 +69,7 @@ def header_grid(scene: Scene, asset: Asset) -> GeoBox:
         return GeoBox(source.shape, source.transform, CRS(source.crs.to_wkt()))
 
 
-def _multiple(source: Affine, grid: Affine, shape: tuple[int, int]) -> tuple[int, int, int, int] | None:
+def _multiple(source: Affine, grid: Affine, shape: tuple[int, ...]) -> tuple[int, int, int, int] | None:
     """How a source's pixels lie on a grid of `shape`: `(ky, kx, row, column)`, or None where they do not.
 
     A source pixel covers ky x kx grid pixels, and the grid's corner lies `(row, column)` grid pixels from the source's.
@@ -122,8 +122,8 @@ def read_asset(scene: Scene, asset: Asset, grid: GeoBox, resampling: str, out: n
     """
     with _opened(scene, asset) as source:
         lie = None
-        if source.crs.to_epsg() == grid.crs.epsg and grid.crs.epsg is not None:
-            lie = _multiple(source.transform, grid.transform, grid.shape)
+        if CRS(source.crs.to_wkt()) == grid.crs:
+            lie = _multiple(source.transform, grid.transform, out.shape)
         if lie and (resampling == "nearest" or lie[:2] == (1, 1)):
             _repeat(source, lie, out)
         else:
@@ -173,7 +173,7 @@ def read_scenes(
         GeoductError: an asset cannot be read, or no scene has a valid pixel in the window.
     """
     reflectance, scl = create_scenecube(path, geobox, bands, [scene.record for scene in scenes], mask)
-    tasks = [(n, block) for block in blocks_of(geobox.shape, SHARD) for n in range(len(scenes))]
+    tasks = [(n, block) for block in blocks_of((geobox.height, geobox.width), SHARD) for n in range(len(scenes))]
 
     def read(task: tuple[int, Block]) -> int:
         n, block = task

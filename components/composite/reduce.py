@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from functools import cache
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -37,7 +36,7 @@ def network(count: int) -> tuple[tuple[int, int], ...]:
 
 
 def _sort(planes: list[Pixels]) -> None:
-    """Sort along time in place: afterwards `planes[0]` holds the least value of each pixel, `planes[-1]` the greatest."""
+    """Sort along time in place: then `planes[0]` holds the least value of each pixel, `planes[-1]` the greatest."""
     spare = np.empty_like(planes[0])
     for low, high in network(len(planes)):
         np.minimum(planes[low], planes[high], out=spare)
@@ -106,5 +105,5 @@ def best(looks: Pixels, clear: Mask) -> Pixels:
 
 def observations(clear: Mask) -> NDArray[np.uint8]:
     """How many looks are clear, (time, y, x) → (y, x); 255 stands for 255 and more."""
-    counts: NDArray[Any] = np.count_nonzero(clear, axis=0)
-    return np.minimum(counts, 255).astype("uint8")
+    counts: NDArray[np.uint8] = np.minimum(np.count_nonzero(clear, axis=0), 255).astype("uint8")
+    return counts

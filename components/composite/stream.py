@@ -47,7 +47,7 @@ def compose(
     def work(block: Block) -> tuple[int, int]:
         """Compose a block; how many looks the mask ruled out and how many were clear."""
         wide = block.grow(dilation, (height, width))
-        ruled = unclear(flags[(slice(None), *wide.window)], scenes.mask, classes, dilation)
+        ruled = unclear(np.asarray(flags[(slice(None), *wide.window)]), scenes.mask, classes, dilation)
         top, left = block.y0 - wide.y0, block.x0 - wide.x0
         ruled = ruled[:, top : top + block.shape[0], left : left + block.shape[1]]
         out = np.zeros((bands, *block.shape), "uint16")
@@ -55,7 +55,7 @@ def compose(
         total = 0
         for strip in blocks_of(block.shape, _strip(count * bands, block.shape[1])):
             rows = Block(block.y0 + strip.y0, block.y0 + strip.y1, block.x0 + strip.x0, block.x0 + strip.x1)
-            values = looks[(slice(None), slice(None), *rows.window)]
+            values = np.asarray(looks[(slice(None), slice(None), *rows.window)])
             clear = ~ruled[(slice(None), *strip.window)] & values.all(axis=1)
             total += int(np.count_nonzero(clear))
             for tile in blocks_of(strip.shape, CHUNK):
