@@ -1,6 +1,6 @@
 """Labels as CORINE Land Cover delivers them: the commonest class of each 100 m cell in EPSG:3035, as grid codes.
 
-Real CORINE is drawn by eye with a minimum width of 100 m for linear features, so rivers are not counted here: a cell
+Real CORINE is drawn by eye with a minimum width of 100 m for linear features, so rivers are passed over here: a cell
 takes the commonest class of its banks (Copernicus Land Monitoring Service, CLC product user manual, 2021).
 """
 
@@ -63,7 +63,7 @@ class Lattice:
 
 @dataclass(frozen=True)
 class Tally:
-    """How many pixels of each class a window has in each cell: `counts` is `(cell row, cell column, class)`."""
+    """How many pixels of each class a window has in each cell: `counts` is `(cell row, cell column, class)`, rivers last."""
 
     row: int
     column: int
@@ -107,7 +107,7 @@ def cells_of(grid: Grid, lattice: Lattice) -> tuple[npt.NDArray[np.int32], npt.N
 
 
 def tally(grid: Grid, classes: npt.NDArray[np.uint8], lattice: Lattice) -> Tally:
-    """Count the classes of a window in each cell it touches; rivers are not counted."""
+    """Count the classes of a window in each cell it touches."""
     row, column = cells_of(grid, lattice)
     top, left = int(row.min()), int(column.min())
     height, width = int(row.max()) - top + 1, int(column.max()) - left + 1
@@ -115,8 +115,7 @@ def tally(grid: Grid, classes: npt.NDArray[np.uint8], lattice: Lattice) -> Tally
     position[list(CODES)] = np.arange(len(CODES))
     index = ((row - top) * width + (column - left)) * (len(CODES) + 1) + position[classes]
     counts = np.bincount(index.ravel(), minlength=height * width * (len(CODES) + 1))
-    shaped = counts.reshape(height, width, len(CODES) + 1)[:, :, :-1]
-    return Tally(top, left, shaped.astype(np.uint8))
+    return Tally(top, left, counts.reshape(height, width, len(CODES) + 1).astype(np.uint8))
 
 
 def add(total: npt.NDArray[np.uint8], part: Tally) -> None:
@@ -126,7 +125,7 @@ def add(total: npt.NDArray[np.uint8], part: Tally) -> None:
 
 
 def commonest(total: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
-    """The grid code of each cell, NODATA where too little of it was surveyed."""
-    codes = np.array(CODES, np.uint8)[total.argmax(axis=2)]
+    """The grid code of each cell, of its commonest class but rivers; NODATA where too little of it was surveyed."""
+    codes = np.array(CODES, np.uint8)[total[:, :, :-1].argmax(axis=2)]
     codes[total.sum(axis=2, dtype=np.int32) < ENOUGH] = NODATA
     return codes

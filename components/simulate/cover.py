@@ -122,8 +122,8 @@ def cover(grid: Grid, seed: int, land: Land) -> Cover:
     put(
         here,
         asphalt=road + yard * np.float32(0.15),
-        roof=(one - road) * roof * (np.float32(0.35) + np.float32(0.65) * _bit(block, 8)),
-        rock=(one - road) * roof * np.float32(0.65) * (one - _bit(block, 8)),
+        roof=(one - road) * roof * (np.float32(0.15) + np.float32(0.55) * _bit(block, 8)),
+        rock=(one - road) * roof * (np.float32(0.85) - np.float32(0.55) * _bit(block, 8)),
         crop=yard * np.float32(0.65),
         conifer=yard * np.float32(0.20),
     )
@@ -157,7 +157,7 @@ def cover(grid: Grid, seed: int, land: Land) -> Cover:
     here = is_a[GLACIER]
     rim = one - ramp(land.height, ICE_LINE - 0.02, ICE_LINE + 0.13)
     dirt = np.clip(np.float32(0.45) * rim + np.float32(0.10) * ramp(clump + grain, 0.9, 2.2), zero, np.float32(0.75))
-    firn = ramp(land.height + np.float32(0.05) * patchy, ICE_LINE + 0.05, ICE_LINE + 0.30)
+    firn = ramp(land.height + np.float32(0.05) * patchy, ICE_LINE + 0.10, ICE_LINE + 0.42)
     put(here, ice=(one - dirt) * (one - firn), snow=(one - dirt) * firn, rock=dirt)
 
     # The sea clears with its depth; each lake has its own milk of glacial silt.

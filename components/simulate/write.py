@@ -24,8 +24,8 @@ from components.simulate.scene import HALO, Reading, acquire, lay_ground
 from components.simulate.sky import forecast
 from components.simulate.spectra import BANDS
 
-BLOCK = 768
-"""Width of a block in pixels of 10 m: whole pixels at 20 and 60 m, and about 150 MB while it is in work."""
+BLOCK = 384
+"""Width of a block in pixels of 10 m: whole pixels at 20 and 60 m, and small enough for a core's cache to hold its planes."""
 
 
 @dataclass(frozen=True)
@@ -92,7 +92,7 @@ def _write_block(rasters: Rasters, archive: Archive, plan: list[Acquisition], do
 
 
 def _write_labels(archive: Archive, parts: Iterable[Tally], lattice: Lattice) -> None:
-    total = np.zeros((lattice.height, lattice.width, len(CODES)), np.uint8)
+    total = np.zeros((lattice.height, lattice.width, len(CODES) + 1), np.uint8)
     for part in parts:
         add_tally(total, part)
     with Rasters(archive.path / "labels.tmp") as rasters:
