@@ -191,4 +191,6 @@ def parcels(
         np.minimum(along - column, np.float32(1) + column - along) * np.float32(length),
         np.minimum(across - row, np.float32(1) + row - across) * np.float32(width),
     )
-    return hashed(key_of(seed, name + " id") ^ 0x5BD1, row.astype(np.int64) * 4096 + region, column.astype(np.int64)), edge
+    return hashed(
+        key_of(seed, name + " id") ^ 0x5BD1, row.astype(np.int64) * 4096 + region, column.astype(np.int64)
+    ), edge
