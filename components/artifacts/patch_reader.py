@@ -12,7 +12,6 @@ from __future__ import annotations
 import os
 import struct
 import sys
-from collections import OrderedDict
 from pathlib import Path
 from typing import Any
 
@@ -76,14 +75,14 @@ class PatchArray:
         self._shard_keys = [
             metadata.encode_chunk_key((shard, *rest)) for shard in range(-(-len(self) // self.patches_per_shard))
         ]
-        self._shards: OrderedDict[int, _Shard] = OrderedDict()
+        self._shards: dict[int, _Shard] = {}
 
     def __len__(self) -> int:
         """Number of patches."""
         return self.shape[0]
 
     def __getstate__(self) -> dict[str, Any]:
-        return self.__dict__ | {"_shards": OrderedDict()}
+        return self.__dict__ | {"_shards": {}}
 
     def read(self, patch: int, out: NDArray[Any] | None = None) -> NDArray[Any]:
         """Read one patch, `shape[1:]`, into `out` (contiguous, of the array's dtype) or into a new array.
@@ -172,8 +171,9 @@ class PatchArray:
                     f"shard {key} of {self.path} is corrupt: its index points to byte {reach}, it has {end}"
                 )
         self._shards[number] = shard
-        if len(self._shards) > MAX_OPEN_SHARDS:
-            self._shards.popitem(last=False)
+        # Without a lock, which a fork could inherit held: each of these steps on a dict is atomic.
+        for oldest in list(self._shards)[:-MAX_OPEN_SHARDS]:
+            self._shards.pop(oldest, None)
         return shard
 
     def _layout(self, array: zarr.Array[Any]) -> tuple[int, bool, bool, bool]:

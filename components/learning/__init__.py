@@ -1,1 +1,1 @@
-"""What training, evaluation and prediction share: everything here may import torch, and no data component imports it."""
+"""What training, evaluation and prediction share; may import torch, so no data component imports it."""

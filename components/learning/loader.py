@@ -9,6 +9,7 @@ made while the consumer works on this one.
 from __future__ import annotations
 
 import weakref
+import zlib
 from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -27,7 +28,7 @@ _DRAW_STREAM, _TURN_STREAM = 3, 4  # apart from the streams of patch_order
 
 
 class Batch(TypedDict):
-    """A batch: `image` (n, band, y, x), `mask` (n, y, x), `index` (n,) int64, the numbers of its patches in the PatchSet.
+    """A batch: `image` (n, band, y, x), `mask` (n, y, x), and `index` (n,) int64, the patches' numbers in the PatchSet.
 
     Normalised: image float32, mask int64, as losses take them. As stored: image uint16 DN, mask uint8.
     """
@@ -63,24 +64,27 @@ def normalise(patch: NDArray[np.uint16], scaling: Scaling, out: NDArray[np.float
 
 
 class _Buffers:
-    """Arrays for batches, used again once no tensor shares their memory, however long the consumer keeps one.
+    """Memory for batches, used again once no tensor shares it, however long the consumer keeps one.
 
-    Fresh memory for each batch would be zeroed page by page by the kernel, a third of the time of decoding into it.
+    Fresh memory for each batch would be zeroed page by page by the kernel, a good part of the time of decoding into it.
     """
 
-    def __init__(self, shape: tuple[int, ...], dtype: type[np.generic]) -> None:
-        self.shape, self.dtype = shape, dtype
+    def __init__(self, shape: tuple[int, ...], dtype: torch.dtype, pinned: bool) -> None:
+        self.shape, self.dtype, self.pinned = shape, dtype, pinned
         self._free: deque[NDArray[Any]] = deque()
 
-    def take(self, n: int) -> NDArray[Any]:
+    def take(self, n: int) -> torch.Tensor:
+        if self.pinned:
+            # torch's own pinned allocator keeps a block until the copies to the GPU that read it are done.
+            return torch.empty((n, *self.shape[1:]), dtype=self.dtype, pin_memory=True)
         try:
             whole = self._free.pop()
         except IndexError:
-            whole = np.empty(self.shape, self.dtype)
+            whole = torch.empty(self.shape, dtype=self.dtype).numpy()
         part = whole[:n]
         # torch.from_numpy keeps `part` alive for as long as any view of the tensor lives, and then it is collected.
         weakref.finalize(part, self._free.append, whole).atexit = False
-        return part
+        return torch.from_numpy(part)
 
 
 class PatchLoader:
@@ -134,7 +138,7 @@ class PatchLoader:
         self.reader, self.indices = reader, np.asarray(indices, dtype=np.int64)
         self.batch_size, self.seed, self.rank, self.ranks, self.workers = batch_size, seed, rank, ranks, workers
         self.bands = reader.bands if bands is None else bands
-        self.scaling, self.augment, self.shuffle, self.pin_memory = scaling, augment, shuffle, pin_memory
+        self.scaling, self.augment, self.shuffle = scaling, augment, shuffle
         self.buffer_shards = buffer_shards
         if missing := [band for band in self.bands if band not in reader.bands]:
             raise GeoductError(f"{reader.path} has no band {missing[0]!r}, only {', '.join(reader.bands)}")
@@ -144,8 +148,9 @@ class PatchLoader:
         self._start = self._position = (0, 0)
         size = int(np.diff(self._bounds).max())
         shape = reader.image.shape[2:]
-        self._images = _Buffers((size, len(self.bands), *shape), np.uint16 if scaling is None else np.float32)
-        self._masks = _Buffers((size, *shape), np.uint8 if scaling is None else np.int64)
+        pixel, index = (torch.uint16, torch.uint8) if scaling is None else (torch.float32, torch.int64)
+        self._images = _Buffers((size, len(self.bands), *shape), pixel, pin_memory)
+        self._masks = _Buffers((size, *shape), index, pin_memory)
 
     def __len__(self) -> int:
         """Batches of a whole epoch of this rank, also where a pass resumes within one."""
@@ -205,6 +210,7 @@ class PatchLoader:
     def _settings(self) -> dict[str, Any]:
         return {
             "patches": len(self.indices),
+            "crc32 of the patches": zlib.crc32(self.indices.tobytes()),
             "batches": len(self),
             "batch_size": self.batch_size,
             "seed": self.seed,
@@ -249,25 +255,12 @@ class PatchLoader:
 
     def _load(self, patches: Indices, turns: NDArray[np.uint8]) -> Batch:
         """Read one batch; runs in a thread."""
-        if self.pin_memory:
-            # torch's own pinned allocator waits for pending copies to the GPU before it uses a block again.
-            images, masks = (
-                torch.empty(
-                    (len(patches), *b.shape[1:]), dtype=torch.from_numpy(np.empty(0, b.dtype)).dtype, pin_memory=True
-                ).numpy()
-                for b in (self._images, self._masks)
-            )
-        else:
-            images, masks = self._images.take(len(patches)), self._masks.take(len(patches))
+        images, masks = self._images.take(len(patches)), self._masks.take(len(patches))
         if self.scaling is None and self.bands == self.reader.bands and not turns.any():
-            self.reader.read_into(patches, images, masks)
+            self.reader.read_into(patches, images.numpy(), masks.numpy())
         else:
-            self._transform(patches, turns, images, masks)
-        return {
-            "image": torch.from_numpy(images),
-            "mask": torch.from_numpy(masks),
-            "index": torch.from_numpy(patches.copy()),
-        }
+            self._transform(patches, turns, images.numpy(), masks.numpy())
+        return {"image": images, "mask": masks, "index": torch.from_numpy(patches.copy())}
 
     def _transform(self, patches: Indices, turns: NDArray[np.uint8], images: NDArray[Any], masks: NDArray[Any]) -> None:
         """Read patch by patch through a small array that stays in the core's cache."""

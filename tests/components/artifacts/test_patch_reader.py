@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import math
+import multiprocessing
 import os
 import pickle
 from concurrent.futures import ThreadPoolExecutor
@@ -232,20 +233,21 @@ def test_another_layout_is_refused(tmp_path: Path) -> None:
 def test_threads_and_few_open_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(patch_reader, "MAX_OPEN_SHARDS", 2)
     truth = write(tmp_path / "a", shape=(40, 3, 16, 16), shard=2)
-    array = PatchArray(tmp_path / "a")
     files = Path("/proc/self/fd")
     before = len(list(files.iterdir()))
 
-    def read(seed: int) -> bool:
+    def read(array: PatchArray, seed: int) -> bool:
         order = np.random.default_rng(seed).permutation(40)
         out = np.empty((40, 3, 16, 16), "uint16")
         array.read_into(order, out)
         return bool((out == truth[order]).all())
 
-    with ThreadPoolExecutor(4) as pool:
-        assert all(pool.map(read, range(12)))
-    assert len(list(files.iterdir())) <= before + 2
-    del array
+    def open_files_after(array: PatchArray) -> int:
+        with ThreadPoolExecutor(4) as pool:
+            assert all(pool.map(read, [array] * 16, range(16)))
+        return len(list(files.iterdir()))
+
+    assert open_files_after(PatchArray(tmp_path / "a")) <= before + 2
     assert len(list(files.iterdir())) == before
 
 
@@ -256,6 +258,15 @@ def test_a_pickled_copy_opens_its_own_files(tmp_path: Path) -> None:
     copy = pickle.loads(pickle.dumps(array))
     del array
     np.testing.assert_array_equal(copy.read(9), truth[9])
+
+
+def test_a_forked_process_reads_on(tmp_path: Path) -> None:
+    truth = write(tmp_path / "a")
+    array = PatchArray(tmp_path / "a")
+    array.read(0)
+    with multiprocessing.get_context("fork").Pool(2) as pool:
+        np.testing.assert_array_equal(pool.map(array.read, range(10)), truth)
+    np.testing.assert_array_equal(array.read(1), truth[1])
 
 
 def write_set(path: Path, bands: list[str] | None, label: tuple[int, ...] = (6, 8, 8)) -> None:
