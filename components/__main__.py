@@ -9,15 +9,16 @@ from pathlib import Path
 from typing import Any, NoReturn, get_args, get_origin
 
 from components import __version__
-from components.contract import Component, Parameter, Spec
+from components.contract import Component, Spec
 from components.errors import GeoductError, nearest
+from components.parameters import Parameter
 
-COMPONENTS = ("simulate", "acquire", "composite", "label", "patch", "train", "predict", "evaluate")
+COMPONENTS = ("simulate", "acquire", "composite", "label", "patch", "train", "evaluate", "predict")
 """In the order of the pipeline."""
 
 TOOLS = {
     "verify": "Re-read an artifact and compare every byte with its manifest.",
-    "experiment": "Write params.yaml for one of the experiments in experiments/.",
+    "experiment": "Say which experiment is active, or write params.yaml for another one.",
 }
 
 
@@ -58,14 +59,15 @@ def parser_of(spec: Spec) -> ArgumentParser:
     settings = parser.add_argument_group("parameters")
     for p in spec.parameters:
         text = f"{p.help} [{p.expected}; default: {_default(p)}]".replace("%", "%%")
+        flags = [p.flag] + ([f"--{p.name}"] if "_" in p.name else [])  # dvc unpacks params.yaml with underscores
         if p.type is bool:
-            settings.add_argument(p.flag, dest=p.name, nargs="?", const="true", metavar="BOOL", help=text)
-            settings.add_argument("--no-" + p.flag[2:], dest=p.name, action="store_const", const="false", help=SUPPRESS)
+            settings.add_argument(*flags, dest=p.name, nargs="?", const="true", metavar="BOOL", help=text)
+            off = ["--no-" + flag[2:] for flag in flags]
+            settings.add_argument(*off, dest=p.name, action="store_const", const="false", help=SUPPRESS)
         else:
-            several = get_origin(p.type) in (list, tuple) or any(
-                get_origin(a) in (list, tuple) for a in get_args(p.type)
-            )
-            settings.add_argument(p.flag, dest=p.name, nargs="+" if several else None, metavar="VALUE", help=text)
+            types = (p.type, *get_args(p.type))
+            several = any(get_origin(t) in (list, tuple) for t in types)
+            settings.add_argument(*flags, dest=p.name, nargs="+" if several else None, metavar="VALUE", help=text)
     return parser
 
 
@@ -105,11 +107,14 @@ def _verify(arguments: list[str]) -> None:
 
 
 def _experiment(arguments: list[str]) -> None:
-    from pipelines.experiments import activate, known
+    from pipelines.experiments import activate, active, known
 
-    if len(arguments) != 1 or arguments[0].startswith("-"):
-        raise GeoductError(f"usage: geoduct experiment <name>; known: {', '.join(known(Path.cwd()))}")
-    print(activate(Path.cwd(), arguments[0]))
+    if not arguments:
+        print(active(Path.cwd()))
+    elif len(arguments) == 1 and not arguments[0].startswith("-"):
+        print(activate(Path.cwd(), arguments[0]))
+    else:
+        raise GeoductError(f"usage: geoduct experiment [<name>]; known: {', '.join(known(Path.cwd()))}")
 
 
 def dispatch(arguments: list[str]) -> None:
@@ -142,7 +147,7 @@ def main() -> None:
         print(f"geoduct: {error}", file=sys.stderr)
         sys.exit(2)
     except KeyboardInterrupt:
-        print("geoduct: interrupted; nothing was left behind", file=sys.stderr)
+        print("geoduct: interrupted", file=sys.stderr)
         sys.exit(130)
 
 

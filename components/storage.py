@@ -1,42 +1,50 @@
 """Where artifacts are put. Writing is all or nothing: a staging folder beside the place, then one rename.
 
-A staging folder is named after its target and the process that writes it, so that a later run can tell the remains
-of a killed process from the work of a living one.
+A staging folder is named after its target, a key and the process that writes it. A later run clears away what dead
+processes left; a resumable component's run with the same key takes such remains over and goes on from there.
 """
 
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import socket
 from pathlib import Path
 
 from components.errors import GeoductError
 
+FRESH = "fresh"
+"""Key of a staging folder that nobody takes over."""
 
-def _staging_name(target: Path) -> str:
-    return f".{target.name}.{socket.gethostname()}-{os.getpid()}.partial"
+_NAME = re.compile(r"^\.(?P<target>.+)\.(?P<key>[0-9a-z]+)\.(?P<host>[^/]+)-(?P<pid>\d+)\.partial$")
 
 
-def _abandoned(path: Path) -> bool:
-    """Whether the process that wrote a staging folder has ended. One of another host is taken to live."""
-    host, _, pid = path.name.removesuffix(".partial").rpartition("-")
-    if not host.endswith("." + socket.gethostname()) or not pid.isdigit():
+def _name(target: Path, key: str) -> str:
+    return f".{target.name}.{key}.{socket.gethostname()}-{os.getpid()}.partial"
+
+
+def _running(host: str, pid: int) -> bool:
+    """Whether the writer of a staging folder is another living process of this machine."""
+    if host != socket.gethostname() or pid == os.getpid():
         return False
     try:
-        os.kill(int(pid), 0)
+        os.kill(pid, 0)
     except ProcessLookupError:
-        return True
-    except PermissionError:
         return False
-    return int(pid) == os.getpid()
+    except PermissionError:
+        return True
+    return True
 
 
-def stage(target: Path) -> Path:
-    """Name a fresh staging path beside `target`, and clear away what killed runs left there.
+def stage(target: Path, key: str = FRESH) -> Path:
+    """Name a staging path beside `target`.
+
+    With a `key`, what a dead process of the same key left is taken over under the new name; it then exists. All
+    other remains of dead processes are removed. Those of other machines are kept unless their key is taken over.
 
     Raises:
-        GeoductError: the parent folder cannot be made or written.
+        GeoductError: the parent folder cannot be made or written, or a living process is writing the same target.
     """
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -44,11 +52,21 @@ def stage(target: Path) -> Path:
         raise GeoductError(f"{target.parent} cannot be made: {error.strerror}") from None
     if not os.access(target.parent, os.W_OK | os.X_OK):
         raise GeoductError(f"{target.parent} is not writable")
-    for remains in target.parent.glob(f".{target.name}.*.partial"):
-        if _abandoned(remains):
-            remove(remains)
     _restore(target)
-    return target.parent / _staging_name(target)
+    staged = target.parent / _name(target, key)
+    for remains in sorted(target.parent.glob(".*.partial")):
+        found = _NAME.match(remains.name)
+        if not found or found["target"] != target.name:
+            continue
+        if _running(found["host"], int(found["pid"])):
+            raise GeoductError(f"{target} is being written by process {found['pid']}; wait for it or end it")
+        if key != FRESH and found["key"] == key and not staged.exists():
+            remains.rename(staged)
+        elif found["host"] == socket.gethostname() and remains != staged:
+            remove(remains)
+    if key == FRESH:
+        remove(staged)
+    return staged
 
 
 def _old(target: Path) -> Path:

@@ -1,0 +1,1 @@
+"""What is built of components: experiments over `dvc.yaml`, and Kubeflow pipelines."""

@@ -12,7 +12,7 @@ ROOT = Path(__file__).parents[1]
 
 @pytest.fixture(scope="session")
 def shared_data() -> Path:
-    """The folder of real sample data: `$GEODUCT_SAMPLES`, else `samples/`, else `../shared/data`; else the test skips."""
+    """The folder of real sample data: `$GEODUCT_SAMPLES`, `samples/` or `../shared/data`; without it the test skips."""
     places = [os.environ.get("GEODUCT_SAMPLES", ""), ROOT / "samples", ROOT.parent / "shared" / "data"]
     for place in filter(None, places):
         if (Path(place) / "scenes" / "catalog.json").is_file():

@@ -29,7 +29,7 @@ class LabelMap(ZarrArtifact):
     @property
     def nomenclature(self) -> Nomenclature:
         """The classes, in order of their index."""
-        return Nomenclature.from_dict(self.attrs["nomenclature"])
+        return Nomenclature.from_dict(self.attribute("nomenclature"))
 
     def validate(self) -> None:
         """Check the array and the nomenclature."""

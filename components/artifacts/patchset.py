@@ -51,7 +51,7 @@ class PatchSet(ZarrArtifact):
     @property
     def nomenclature(self) -> Nomenclature:
         """The classes, in order of their index."""
-        return Nomenclature.from_dict(self.attrs["nomenclature"])
+        return Nomenclature.from_dict(self.attribute("nomenclature"))
 
     @property
     def size(self) -> int:
@@ -61,7 +61,7 @@ class PatchSet(ZarrArtifact):
     @property
     def statistics(self) -> dict[str, dict[str, float]]:
         """Per band, over valid pixels of the train split, in DN: mean, std, min, max, p01, p02, p50, p98, p99."""
-        return {band: dict(values) for band, values in self.attrs["statistics"].items()}
+        return {band: dict(values) for band, values in self.attribute("statistics").items()}
 
     def indices(self, split: Split) -> np.ndarray[Any, np.dtype[np.int64]]:
         """Numbers of the patches of a split, ascending."""

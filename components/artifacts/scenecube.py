@@ -47,12 +47,12 @@ class SceneCube(ZarrArtifact):
     @property
     def items(self) -> list[dict[str, Any]]:
         """One dictionary a time step, in order of time."""
-        return [dict(item) for item in self.attrs["items"]]
+        return [dict(item) for item in self.attribute("items")]
 
     @property
     def mask(self) -> str:
         """`"scl"` or `"clm"`: what the array `scl` holds."""
-        return str(self.attrs["mask"])
+        return str(self.attribute("mask"))
 
     def validate(self) -> None:
         """Check the arrays and that every time step has its item."""

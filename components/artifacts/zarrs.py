@@ -187,7 +187,7 @@ class ZarrArtifact(Artifact):
         if self._group is None:
             try:
                 self._group = zarr.open_group(self.path, mode="r", zarr_format=3)
-            except (FileNotFoundError, ValueError, KeyError):
+            except (OSError, ValueError, KeyError, TypeError):
                 raise GeoductError(
                     f"{self.path} holds no readable Zarr v3 group; a {self.kind} is expected there"
                 ) from None
@@ -197,6 +197,17 @@ class ZarrArtifact(Artifact):
     def attrs(self) -> dict[str, Any]:
         """Attributes of the group."""
         return self.group.attrs.asdict()
+
+    def attribute(self, name: str) -> Any:
+        """An attribute of the group by name.
+
+        Raises:
+            GeoductError: there is none of that name.
+        """
+        try:
+            return self.attrs[name]
+        except KeyError:
+            raise GeoductError(f"{self.path} has no attribute {name!r}; a {self.kind} needs it") from None
 
     def array(self, name: str) -> zarr.Array[Any]:
         """An array of the group by name.
@@ -217,7 +228,7 @@ class ZarrArtifact(Artifact):
     @property
     def bands(self) -> list[str]:
         """Band names in stored order."""
-        return [str(b) for b in self.attrs["bands"]]
+        return [str(b) for b in self.attribute("bands")]
 
     def validate(self) -> None:
         """Check names, dimensions and types of the arrays against `layout`."""

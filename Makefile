@@ -1,0 +1,56 @@
+# Every way in, one target each. `make demo` and `make test` do all their own set-up on a fresh clone.
+SHELL := /bin/bash
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+export PATH := $(CURDIR)/$(BIN):$(PATH)
+
+.DEFAULT_GOAL := help
+
+.PHONY: help
+help: ## Say what can be made
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+$(READY): requirements.lock pyproject.toml
+	@python3 -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Geoduct needs Python 3.11 or newer; python3 is $$(python3 --version)"; exit 1; }
+	test -x $(BIN)/python || python3 -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check uv
+	$(BIN)/uv pip sync --python $(BIN)/python --require-hashes --compile-bytecode requirements.lock
+	$(BIN)/uv pip install --python $(BIN)/python --no-deps --editable .
+	@touch $@
+
+.PHONY: setup
+setup: $(READY) ## Install everything into .venv, by the hashes in requirements.lock
+
+.PHONY: lock
+lock: $(READY) ## Resolve pyproject.toml anew into requirements.lock
+	uv pip compile --quiet pyproject.toml --all-extras --universal --python-version 3.11 --generate-hashes --no-annotate --no-header --output-file requirements.lock
+
+.PHONY: demo
+demo: $(READY) ## The whole chain on the sample archive: from simulated scenes to a land-cover map and its report
+	@dvc repro
+	@geoduct experiment
+
+.PHONY: samples
+samples: ## Link the folder of real sample data to samples/ (make samples SAMPLES=<folder>)
+	@test -f "$(SAMPLES)/scenes/catalog.json" || { echo "SAMPLES='$(SAMPLES)' holds no scenes/catalog.json; give the folder of real sample data"; exit 1; }
+	ln -sfn "$(abspath $(SAMPLES))" samples
+
+.PHONY: lint
+lint: $(READY) ## Format check, lint and types
+	ruff format --check .
+	ruff check .
+	mypy
+
+.PHONY: unit
+unit: $(READY) ## The fast tests
+	pytest -m "not services and not slow"
+
+.PHONY: test
+test: lint ## Everything: lint, types, all tests
+	tests/services/system.sh
+	pytest
+
+.PHONY: bench
+bench: $(READY) ## Measure against peers and limits; prints ratios taken in one run
+	python -m benchmarks
