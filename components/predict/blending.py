@@ -88,7 +88,7 @@ class Blender:
         """
         own = self._block.x1 - self._block.x0
         if self._handed_on is not None:
-            self._handed_on.write(np.ascontiguousarray(self._row[:, :, own:]))
+            self._handed_on.write(self._row[:, :, own:].tobytes())
         self._row *= self._rows.weights[row][:, None]
         self._strip += self._row
         count = self._rows.done(row) - self._rows.starts[row]

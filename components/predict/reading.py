@@ -1,4 +1,4 @@
-"""Reads a composite tile by tile into batches, each chunk decoded once a column block, and remembers where it is nodata.
+"""Reads a composite tile by tile into batches, each chunk decoded once a column block, and notes where it is nodata.
 
 Every batch has the same shape, the last one filled up: a network's arithmetic may differ in the last bit between
 batch sizes, and a map must not depend on which tiles were left out.
