@@ -132,10 +132,10 @@ def _lay_town(p: _Palette, here: Mask) -> None:
     tint = _bit(block, 8)
     roof: Floats = (lot < 0.34).astype(np.float32)
     built: Floats = ramp(street, 0.5, 1.2)
-    yard = built * (F(1) - roof)
+    yard: Floats = built * (F(1) - roof)
     p.put(
         here,
-        asphalt=(F(1) - built) + yard * F(0.15),
+        asphalt=F(1) - built + yard * F(0.15),
         roof=built * roof * (F(0.15) + F(0.55) * tint),
         rock=built * roof * (F(0.85) - F(0.55) * tint),
         crop=yard * F(0.65),
