@@ -13,7 +13,7 @@ import zlib
 from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import Any, NamedTuple, TypedDict
+from typing import Any, TypedDict
 
 import numpy as np
 import torch
@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 from components.artifacts.patch_order import BUFFER_SHARDS, Indices, batch_bounds, rank_share, shuffled_order
 from components.artifacts.patch_reader import PatchReader
 from components.errors import GeoductError
+from components.learning.normalisation import Scaling, normalise
 
 THREAD_NAME = "geoduct-patches"
 _DRAW_STREAM, _TURN_STREAM = 3, 4  # apart from the streams of patch_order
@@ -38,13 +39,6 @@ class Batch(TypedDict):
     index: torch.Tensor
 
 
-class Scaling(NamedTuple):
-    """A normalisation, `(DN - offset) * scale`, per band in the order of the bands asked for; float32 (band,)."""
-
-    offset: NDArray[np.float32]
-    scale: NDArray[np.float32]
-
-
 def dihedral(array: NDArray[Any], turn: int) -> NDArray[Any]:
     """One of the eight flips and quarter turns, 0 to 7, of the last two axes, as a view; 0 changes nothing."""
     if turn & 1:
@@ -52,15 +46,6 @@ def dihedral(array: NDArray[Any], turn: int) -> NDArray[Any]:
     if turn & 2:
         array = array[..., ::-1, :]
     return array.swapaxes(-1, -2) if turn & 4 else array
-
-
-def normalise(patch: NDArray[np.uint16], scaling: Scaling, out: NDArray[np.float32]) -> None:
-    """Normalise `patch` (band, y, x) into `out` of that shape; nodata (DN 0) becomes 0, the mean when standardising."""
-    np.copyto(out, patch)
-    np.subtract(out, scaling.offset[:, None, None], out=out)
-    np.multiply(out, scaling.scale[:, None, None], out=out)
-    if patch.min() == 0:
-        np.copyto(out, 0, where=patch == 0)
 
 
 class _Buffers:
