@@ -29,6 +29,7 @@ from components.simulate.land import (
 )
 from components.simulate.noise import Floats, Grid, fractal, hashed, key_of, normal, ramp, uniform
 
+
 @dataclass(frozen=True)
 class Cover:
     """The ground in a window; every array is `(y, x)` float32."""
@@ -84,7 +85,9 @@ def cover(grid: Grid, seed: int, land: Land) -> Cover:
             plane = shares.setdefault(material, np.zeros(fine.shape, np.float32))
             plane[where] = (np.broadcast_to(np.asarray(share, np.float32), fine.shape))[where]
 
-    is_a = {code: land.classes == code for code in (URBAN, ARABLE, PASTURE, CONIFER, MOOR, ROCK, GLACIER, BOG, LAKE, SEA)}
+    is_a = {
+        code: land.classes == code for code in (URBAN, ARABLE, PASTURE, CONIFER, MOOR, ROCK, GLACIER, BOG, LAKE, SEA)
+    }
 
     sown = np.full(fine.shape, 128.0, np.float32)
     cut = np.full(fine.shape, 290.0, np.float32)
@@ -122,8 +125,8 @@ def cover(grid: Grid, seed: int, land: Land) -> Cover:
     put(
         here,
         asphalt=road + yard * np.float32(0.15),
-        roof=(one - road) * roof * (np.float32(0.35) + np.float32(0.65) * _bit(block, 8)),
-        rock=(one - road) * roof * np.float32(0.65) * (one - _bit(block, 8)),
+        roof=(one - road) * roof * (np.float32(0.15) + np.float32(0.55) * _bit(block, 8)),
+        rock=(one - road) * roof * (np.float32(0.85) - np.float32(0.55) * _bit(block, 8)),
         crop=yard * np.float32(0.65),
         conifer=yard * np.float32(0.20),
     )
@@ -139,7 +142,12 @@ def cover(grid: Grid, seed: int, land: Land) -> Cover:
     here = is_a[MOOR]
     stony = ramp(patchy + np.float32(0.35) * fine, 0.7, 1.9) * np.float32(0.75)
     shrub = np.clip(np.float32(0.62) + np.float32(0.14) * clump, zero, one) * (one - stony)
-    put(here, heath=shrub, sedge=(one - stony - shrub) * np.float32(0.75), straw=(one - stony - shrub) * np.float32(0.25))
+    put(
+        here,
+        heath=shrub,
+        sedge=(one - stony - shrub) * np.float32(0.75),
+        straw=(one - stony - shrub) * np.float32(0.25),
+    )
     put(here, rock=stony)
     here = is_a[BOG]
     pool = ramp(clump + np.float32(0.35) * grain, 0.85, 1.35) * np.float32(0.9)
@@ -157,7 +165,7 @@ def cover(grid: Grid, seed: int, land: Land) -> Cover:
     here = is_a[GLACIER]
     rim = one - ramp(land.height, ICE_LINE - 0.02, ICE_LINE + 0.13)
     dirt = np.clip(np.float32(0.45) * rim + np.float32(0.10) * ramp(clump + grain, 0.9, 2.2), zero, np.float32(0.75))
-    firn = ramp(land.height + np.float32(0.05) * patchy, ICE_LINE + 0.05, ICE_LINE + 0.30)
+    firn = ramp(land.height + np.float32(0.05) * patchy, ICE_LINE + 0.10, ICE_LINE + 0.42)
     put(here, ice=(one - dirt) * (one - firn), snow=(one - dirt) * firn, rock=dirt)
 
     # The sea clears with its depth; each lake has its own milk of glacial silt.
@@ -178,7 +186,9 @@ def cover(grid: Grid, seed: int, land: Land) -> Cover:
     shares["rock"] += land.gravel * np.float32(0.9)
 
     wet = shares["water"] + shares["silt"]
-    texture = np.float32(0.045) * fine + np.float32(0.06) * grain + np.float32(0.035) * patchy + np.float32(0.05) * broad
+    texture = (
+        np.float32(0.045) * fine + np.float32(0.06) * grain + np.float32(0.035) * patchy + np.float32(0.05) * broad
+    )
     shade = np.clip(one + texture * (one - np.float32(0.6) * wet), np.float32(0.6), np.float32(1.5))
     south = np.zeros_like(land.metres)
     east = np.zeros_like(land.metres)

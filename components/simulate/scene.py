@@ -18,6 +18,8 @@ from components.simulate.spectra import CIRRUS, CLOUD, NOISE_STD, SPECTRA, bands
 HALO = 6
 """Pixels of 10 m that a window is grown by on every side: enough for smearing and slopes, whole pixels of 60 m."""
 RESOLUTIONS = (10, 20, 60)
+SWATH_SHARE, SWATH_SLANT = 0.16, 0.28
+"""The edge of the swath cuts the upper side at this share of it, and moves west by the slant on its way down."""
 
 DN = npt.NDArray[np.uint16]
 
@@ -112,7 +114,7 @@ def _blur(field: Floats) -> Floats:
 
 def _swath(grid: Grid, size: int) -> Mask:
     """Which cells of `grid` (60 m) lie outside the swath: a corner in the north-west, cut by the swath's slanted edge."""
-    return grid.x + 0.28 * grid.y < 0.16 * size
+    return grid.x + SWATH_SLANT * grid.y < SWATH_SHARE * size
 
 
 def _stored(reflectance: Floats, offset: int) -> DN:

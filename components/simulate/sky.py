@@ -19,7 +19,7 @@ from components.simulate.plan import Acquisition
 
 RIM = 2
 """Clouds and shadows reach this many pixels of 10 m beyond their SCL classes, along rows and columns."""
-FAINTEST = 0.12
+FAINTEST = 0.18
 """Opacity of a cloud at the edge of its SCL class."""
 SHADOW = 0.62
 """How much of the light a thick cloud's shadow takes away."""
@@ -55,7 +55,7 @@ class Sky:
 
 
 def _cumulus(grid: Grid, seed: int, index: int) -> Floats:
-    return fractal(grid, key_of(seed, f"cloud {index}"), 210.0, 4, gain=0.55)
+    return fractal(grid, key_of(seed, f"cloud {index}"), 170.0, 5, gain=0.58)
 
 
 def _veil(grid: Grid, seed: int, index: int) -> Floats:
@@ -92,7 +92,7 @@ def _smear(opacity: Floats) -> Floats:
 
 def _opacity(field: Floats, threshold: float) -> Floats:
     over = field - np.float32(threshold)
-    thick = np.float32(FAINTEST) + np.float32(1.0 - FAINTEST) * ramp(over, 0.0, 0.55)
+    thick = np.float32(FAINTEST) + np.float32(1.0 - FAINTEST) * ramp(over, 0.0, 0.95)
     return np.where(over > 0, thick, np.float32(0))
 
 
@@ -139,7 +139,7 @@ def classify(land: Land, ground: Cover, parts: dict[str, Floats], light: Floats,
         sky: the air over it.
     """
     green = parts["grass"] + parts["sedge"] + ground.still["conifer"] + np.float32(0.8) * parts["heath"]
-    surface = half_of(ground.wet.copy())
+    surface = half_of(ground.wet)
     codes = np.where(half_of(green) > np.float32(0.36), np.uint8(4), np.uint8(5))
     codes[half_of(ground.still["roof"]) > np.float32(0.55)] = 7
     codes[half_of(light) < np.float32(0.42)] = 2
