@@ -63,17 +63,23 @@ def normalise(patch: NDArray[np.uint16], scaling: Scaling, out: NDArray[np.float
         np.copyto(out, 0, where=patch == 0)
 
 
-class _Buffers:
+class BatchMemory:
     """Memory for batches, used again once no tensor shares it, however long the consumer keeps one.
 
     Fresh memory for each batch would be zeroed page by page by the kernel, a good part of the time of decoding into it.
+
+    Args:
+        shape: of the largest batch, (patch, …).
+        dtype: of its elements.
+        pinned: page-locked, for copies to a GPU beside its work.
     """
 
-    def __init__(self, shape: tuple[int, ...], dtype: torch.dtype, pinned: bool) -> None:
+    def __init__(self, shape: tuple[int, ...], dtype: torch.dtype, *, pinned: bool = False) -> None:
         self.shape, self.dtype, self.pinned = shape, dtype, pinned
         self._free: deque[NDArray[Any]] = deque()
 
     def take(self, n: int) -> torch.Tensor:
+        """A tensor of `n` patches whose content is undefined; any thread may ask."""
         if self.pinned:
             # torch's own pinned allocator keeps a block until the copies to the GPU that read it are done.
             return torch.empty((n, *self.shape[1:]), dtype=self.dtype, pin_memory=True)
@@ -149,8 +155,8 @@ class PatchLoader:
         size = int(np.diff(self._bounds).max())
         shape = reader.image.shape[2:]
         pixel, index = (torch.uint16, torch.uint8) if scaling is None else (torch.float32, torch.int64)
-        self._images = _Buffers((size, len(self.bands), *shape), pixel, pin_memory)
-        self._masks = _Buffers((size, *shape), index, pin_memory)
+        self._images = BatchMemory((size, len(self.bands), *shape), pixel, pinned=pin_memory)
+        self._masks = BatchMemory((size, *shape), index, pinned=pin_memory)
 
     def __len__(self) -> int:
         """Batches of a whole epoch of this rank, also where a pass resumes within one."""
