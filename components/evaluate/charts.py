@@ -66,7 +66,9 @@ def reliability_chart(bins: Bins) -> bytes:
         above.plot(sure, right, color=BLUE, marker="o", markersize=4, label="model")
         above.set(xlim=(0, 1), ylim=(0, 1), ylabel="share right", xticklabels=[])
         above.legend(loc="upper left")
-        below.bar(edges[:-1], bins.count / bins.count.sum(), np.diff(edges), align="edge", color=BLUE, edgecolor="white")
+        below.bar(
+            edges[:-1], bins.count / bins.count.sum(), np.diff(edges), align="edge", color=BLUE, edgecolor="white"
+        )
         below.set(xlim=(0, 1), xlabel="confidence", ylabel="share of samples")
 
     return _draw(4.8, 4.6, 2, 1, (3, 1), paint)

@@ -98,9 +98,7 @@ def _weakest(e: Evidence) -> Iterator[Finding]:
     share = e.train[c] / e.train.sum()
     others = score(float(np.delete(e.judged.each.recall[present], np.flatnonzero(present == c)).mean()))
     if share < SMALL_SHARE:
-        advice = (
-            "It is rare in training: more patches with it, a class-weighted loss or a weighted sampler are the first things to try."
-        )
+        advice = "It is rare in training: more patches with it, a class-weighted loss or a weighted sampler are the first things to try."
     else:
         advice = "It is not rare in training, so more of the same will help little: look at its labels and its confusions first."
     yield Finding(
@@ -113,7 +111,12 @@ def _weakest(e: Evidence) -> Iterator[Finding]:
 def _overfit(e: Evidence) -> Iterator[Finding]:
     train, val, best = e.history.get("train_loss", []), e.history.get("val_loss", []), best_epoch(e.history)
     last = min(len(train), len(val)) - 1
-    if best is None or last < 1 or best > last or not np.isfinite([train[best], val[best], train[last], val[last]]).all():
+    if (
+        best is None
+        or last < 1
+        or best > last
+        or not np.isfinite([train[best], val[best], train[last], val[last]]).all()
+    ):
         return
     where = (
         f"At the epoch that was kept ({best + 1} of {last + 1}) the validation loss is {score(val[best])} and the training "
@@ -205,4 +208,3 @@ def _few_blocks(e: Evidence) -> Iterator[Finding]:
             f"The intervals rest on {blocks} block{'s' if blocks > 1 else ''}; below {FEW} they are rough, and likely too "
             f"narrow. Smaller blocks or a larger scene would give more.",
         )
-

@@ -102,6 +102,4 @@ def compare(model: Tally, baseline: Tally, draws: NDArray[np.float64], level: fl
     """By how much the model's scores of `COMPARED` exceed the baseline's, over the same resamples."""
     ours, theirs = _point(model), _point(baseline)
     spread, other = _resampled_scores(model, draws), _resampled_scores(baseline, draws)
-    return {
-        name: Gain(ours[name] - theirs[name], *interval(spread[name] - other[name], level)) for name in COMPARED
-    }
+    return {name: Gain(ours[name] - theirs[name], *interval(spread[name] - other[name], level)) for name in COMPARED}
