@@ -24,6 +24,7 @@ from rasterio.windows import Window
 
 from components.acquire.understand import Asset, Scene
 from components.artifacts.scenecube import create_scenecube
+from components.artifacts.shards import Shards
 from components.artifacts.zarrs import SHARD
 from components.blocks import Block, blocks_of, run_blocks
 from components.errors import GeoductError
@@ -165,30 +166,48 @@ def read_scenes(
     path: Path,
     workers: int | None,
 ) -> None:
-    """Read scenes onto `geobox` and write the SceneCube at `path`, a block of one scene at a time.
+    """Read scenes onto `geobox` and write the SceneCube at `path`, a shard of one scene at a time.
 
-    Memory is one block (all bands of 2048 x 2048 pixels, uint16, and its encoding) a worker, however large the grid.
+    Workers share a shard's bands (each is read, harmonised and encoded on its own), so that memory is one encoded shard
+    and one plane of 2048 x 2048 pixels a worker, however large the grid.
 
     Raises:
         GeoductError: an asset cannot be read, or no scene has a valid pixel in the window.
     """
-    reflectance, scl = create_scenecube(path, geobox, bands, [scene.record for scene in scenes], mask)
-    tasks = [(n, block) for block in blocks_of((geobox.height, geobox.width), SHARD) for n in range(len(scenes))]
+    reflectance, scl = map(Shards, create_scenecube(path, geobox, bands, [scene.record for scene in scenes], mask))
+    planes = [*enumerate(bands), *([(len(bands), mask)] if mask != "none" else [])]
+    tasks = [
+        (n, block, index, name)
+        for block in blocks_of((geobox.height, geobox.width), SHARD)
+        for n in range(len(scenes))
+        for index, name in planes
+    ]
 
-    def read(task: tuple[int, Block]) -> int:
-        n, block = task
+    def read(task: tuple[int, Block, int, str]) -> dict[tuple[int, ...], bytes | None]:
+        n, block, index, name = task
         scene, grid = scenes[n], geobox[block.window]
-        pixels = np.zeros((len(bands), *block.shape), "uint16")
-        for index, band in enumerate(bands):
-            read_asset(scene, scene.bands[band], grid, resampling, pixels[index])
-            harmonise(pixels[index], scene.offset)
-        valid = int(np.count_nonzero(pixels))
-        reflectance[(n, slice(None), *block.window)] = pixels
-        if scene.mask:
+        if name == mask and scene.mask:
             flags = np.zeros(block.shape, "uint8")
             read_asset(scene, scene.mask, grid, "nearest", flags)
-            scl[(n, *block.window)] = flags
-        return valid
+            return scl.encode_planes(flags, (0,))
+        pixels = np.zeros(block.shape, "uint16")
+        read_asset(scene, scene.bands[name], grid, resampling, pixels)
+        harmonise(pixels, scene.offset)
+        return reflectance.encode_planes(pixels, (0, index))
 
-    if sum(run_blocks(read, tasks, workers=workers, label="acquire")) == 0:
+    found = False
+    shard: dict[tuple[int, ...], bytes | None] = {}
+    for (n, block, index, name), chunks in zip(
+        tasks, run_blocks(read, tasks, workers=workers, label="acquire"), strict=True
+    ):
+        place = block.y0 // SHARD, block.x0 // SHARD
+        if name == mask:
+            scl.write((n, *place), chunks)
+            continue
+        shard |= chunks
+        if index == len(bands) - 1:
+            found = found or any(shard.values())
+            reflectance.write((n, 0, *place), shard)
+            shard = {}
+    if not found:
         raise GeoductError(f"none of the {len(scenes)} items found has a valid pixel in the window asked for")

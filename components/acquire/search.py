@@ -146,10 +146,8 @@ def _document(location: str) -> tuple[str, dict[str, Any]]:
 
 def _ask(landing: dict[str, Any], query: Query) -> Iterator[pystac.Item]:
     from pystac_client import Client
-    from pystac_client.stac_api_io import StacApiIO
 
     client = Client.from_dict(landing)
-    client._stac_io = StacApiIO()  # what Client.open does; from_dict leaves the client without a connection
     arguments: dict[str, Any] = {"datetime": query.interval, "limit": 100}
     if query.collection:
         arguments["collections"] = [query.collection]

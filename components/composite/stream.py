@@ -1,28 +1,33 @@
-"""Composing a cube of any size in bounded memory: block by block for writing, strip by strip for reducing.
+"""Composing a cube of any size in bounded memory: tile by tile for reducing, shard by shard for writing.
 
-Blocks are shards of the Composite, written whole. A block's mask is read with a halo as wide as the dilation, so
-that a cloud in one block grows into the next and the result does not depend on where blocks begin.
+A tile's mask is read with a halo as wide as the dilation, so that a cloud in one tile grows into the next and the
+result does not depend on where tiles begin.
 """
 
 from __future__ import annotations
 
 from collections.abc import Collection
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from components.artifacts.composite import create_composite
 from components.artifacts.scenecube import SceneCube
+from components.artifacts.shards import Shards
 from components.artifacts.zarrs import CHUNK, SHARD
 from components.blocks import Block, blocks_of, run_blocks
 from components.composite.clear import unclear
 from components.composite.reduce import best, median, observations
 from components.errors import GeoductError
 
-STRIP = 48 << 20
-"""Most bytes of reflectance that a worker holds of all looks at once."""
+TILE = 24 << 20
+"""Bytes of reflectance, all looks and bands, that a worker aims to hold at a time; a chunk's width is the least."""
 
 REDUCTIONS = {"median": median, "best": best}
+
+Chunks = dict[tuple[int, ...], bytes | None]
 
 
 def compose(
@@ -32,43 +37,53 @@ def compose(
     classes: Collection[int],
     dilation: int,
     workers: int | None = None,
-    size: int = SHARD,
 ) -> None:
-    """Write the Composite of `scenes` at `path`, in blocks of `size` pixels.
+    """Write the Composite of `scenes` at `path`.
 
     Raises:
-        GeoductError: no pixel has a clear look.
+        GeoductError: no pixel has a clear look, or a chunk of the scenes is corrupt.
     """
-    looks, flags = scenes.array("reflectance"), scenes.array("scl")
+    looks, flags = Shards(scenes.array("reflectance")), Shards(scenes.array("scl"))
     count, bands, height, width = looks.shape
-    reflectance, clear_looks = create_composite(path, scenes.geobox, scenes.bands)
+    reflectance, clear_looks = map(Shards, create_composite(path, scenes.geobox, scenes.bands))
     reduce = REDUCTIONS[reduction]
+    tasks = [
+        (shard, tile)
+        for shard in blocks_of((height, width), SHARD)
+        for tile in blocks_of(shard.shape, (CHUNK, _across(count * bands)))
+    ]
 
-    def work(block: Block) -> tuple[int, int]:
-        """Compose a block; how many looks the mask ruled out and how many were clear."""
-        wide = block.grow(dilation, (height, width))
-        ruled = unclear(np.asarray(flags[(slice(None), *wide.window)]), scenes.mask, classes, dilation)
-        top, left = block.y0 - wide.y0, block.x0 - wide.x0
-        ruled = ruled[:, top : top + block.shape[0], left : left + block.shape[1]]
-        out = np.zeros((bands, *block.shape), "uint16")
-        counts = np.zeros(block.shape, "uint8")
-        total = 0
-        for strip in blocks_of(block.shape, _strip(count * bands, block.shape[1])):
-            rows = Block(block.y0 + strip.y0, block.y0 + strip.y1, block.x0 + strip.x0, block.x0 + strip.x1)
-            values = np.asarray(looks[(slice(None), slice(None), *rows.window)])
-            clear = ~ruled[(slice(None), *strip.window)] & values.all(axis=1)
-            total += int(np.count_nonzero(clear))
-            for tile in blocks_of(strip.shape, CHUNK):
-                here = (slice(None), *tile.window)
-                part = (slice(None), *_shift(tile, strip).window)
-                out[part] = reduce(values[(slice(None), *here)], clear[here])
-            counts[strip.window] = observations(clear)
-        reflectance[(slice(None), *block.window)] = out
-        clear_looks[block.window] = counts
-        return int(np.count_nonzero(ruled)), total
+    def work(task: tuple[Block, Block]) -> tuple[Chunks, Chunks, int, int]:
+        """Compose a tile: its chunks in both arrays, how many looks the mask ruled out and how many were clear."""
+        shard, tile = task
+        here = _inside(shard, tile)
+        ruled = _ruled(flags, here, scenes.mask, classes, dilation)
+        values = looks.read(slice(0, count), slice(0, bands), *here.window)
+        clear = ~ruled & values.all(axis=1)
+        counts = observations(clear)
+        images: Chunks = {}
+        seen: Chunks = {}
+        for chunk in blocks_of(tile.shape, CHUNK):
+            window = (slice(None), *chunk.window)
+            place = (tile.y0 + chunk.y0) // CHUNK, (tile.x0 + chunk.x0) // CHUNK
+            image = reduce(values[(slice(None), *window)], clear[window])
+            images |= {(band, *place): reflectance.encode(image[band : band + 1]) for band in range(bands)}
+            seen[place] = clear_looks.encode(counts[chunk.window])
+        return images, seen, int(np.count_nonzero(ruled)), int(np.count_nonzero(clear))
 
-    results = list(run_blocks(work, blocks_of((height, width), size), workers=workers, label="composite"))
-    masked, clear = (sum(column) for column in zip(*results, strict=True))
+    masked = clear = 0
+    shard_images: Chunks = {}
+    shard_seen: Chunks = {}
+    results = run_blocks(work, tasks, workers=workers, label="composite")
+    for (shard, tile), (images, seen, out, good) in zip(tasks, results, strict=True):
+        shard_images |= images
+        shard_seen |= seen
+        masked, clear = masked + out, clear + good
+        if (tile.y1, tile.x1) == shard.shape:
+            place = shard.y0 // SHARD, shard.x0 // SHARD
+            reflectance.write((0, *place), shard_images)
+            clear_looks.write(place, shard_seen)
+            shard_images, shard_seen = {}, {}
     if not clear:
         share = 100 * masked / (count * height * width)
         raise GeoductError(
@@ -77,12 +92,20 @@ def compose(
         )
 
 
-def _strip(planes: int, width: int) -> tuple[int, int]:
-    """Height and width of strips, whole chunks, so that `planes` planes of uint16 fit into STRIP bytes."""
-    chunks = max(STRIP // (planes * CHUNK * CHUNK * 2), 1)
-    across = max(min(chunks, -(-width // CHUNK)), 1)
-    return CHUNK * max(chunks // across, 1), CHUNK * across
+def _across(planes: int) -> int:
+    """Width of a tile one chunk high: 1, 2, 4 or 8 chunks, as many as TILE bytes hold of `planes` planes of uint16."""
+    chunks = max(TILE // (planes * CHUNK * CHUNK * 2), 1)
+    return CHUNK * min(1 << chunks.bit_length() - 1, SHARD // CHUNK)
 
 
-def _shift(tile: Block, strip: Block) -> Block:
-    return Block(tile.y0 + strip.y0, tile.y1 + strip.y0, tile.x0 + strip.x0, tile.x1 + strip.x0)
+def _inside(outer: Block, inner: Block) -> Block:
+    """A block given relative to another one, relative to the grid."""
+    return Block(outer.y0 + inner.y0, outer.y0 + inner.y1, outer.x0 + inner.x0, outer.x0 + inner.x1)
+
+
+def _ruled(flags: Shards, here: Block, kind: str, classes: Collection[int], dilation: int) -> NDArray[Any]:
+    """Looks at a tile that the mask rules out, with what grows into it from outside; (time, y, x)."""
+    wide = here.grow(dilation, flags.shape[1:])  # type: ignore[arg-type]
+    grown = unclear(flags.read(slice(0, flags.shape[0]), *wide.window), kind, classes, dilation)
+    top, left = here.y0 - wide.y0, here.x0 - wide.x0
+    return grown[:, top : top + here.shape[0], left : left + here.shape[1]]

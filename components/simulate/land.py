@@ -116,7 +116,8 @@ def _dealt(centre_height: Floats, region: Ints) -> npt.NDArray[np.uint8]:
     """Cover of each region, by its place in the deal and the height of its centre."""
     turn = ((region // 65536) * 3 + (region & 65535)) % 7
     low, high = np.array(LOWLAND_DEAL, np.uint8), np.array(UPLAND_DEAL, np.uint8)
-    return np.where(centre_height < np.float32(HIGHLAND), low[turn], high[turn])
+    cover: npt.NDArray[np.uint8] = np.where(centre_height < np.float32(HIGHLAND), low[turn], high[turn])
+    return cover
 
 
 def _lakes(grid: Grid, seed: int, shore: Floats) -> npt.NDArray[np.bool_]:
@@ -137,7 +138,9 @@ def _lakes(grid: Grid, seed: int, shore: Floats) -> npt.NDArray[np.bool_]:
     index = (rows - top) * across.size + (columns - left)
     distance = (np.take(centre_y.astype(np.float32).ravel(), index) - y) ** 2
     distance += (np.take(centre_x.astype(np.float32).ravel(), index) - x) ** 2
-    return distance < np.take((radius**2).astype(np.float32).ravel(), index)
+    reach = np.take((radius**2).astype(np.float32).ravel(), index)
+    lakes: npt.NDArray[np.bool_] = distance < reach
+    return lakes
 
 
 def survey(grid: Grid, seed: int) -> Land:

@@ -51,7 +51,8 @@ class Sky:
     @property
     def clear(self) -> Mask:
         """Pixels of 10 m that neither cloud, cirrus nor shadow touches."""
-        return (self.cloud == 0) & (self.cirrus == 0) & (self.shadow == 0)
+        touched: Mask = (self.cloud > 0) | (self.cirrus > 0) | (self.shadow > 0)
+        return ~touched
 
 
 def _cumulus(grid: Grid, seed: int, index: int) -> Floats:

@@ -14,7 +14,18 @@ import numpy.typing as npt
 from components.artifacts.archive import Archive
 from components.blocks import Block, blocks_of, cores, run_blocks
 from components.simulate.catalog import COLLECTION, SCALE, cells, grid_transform, make_item, write_catalog
-from components.simulate.corine import CODES, CORINE_EPSG, MARGIN, NODATA, Lattice, Tally, colour_table, commonest, lattice_over, tally
+from components.simulate.corine import (
+    CODES,
+    CORINE_EPSG,
+    MARGIN,
+    NODATA,
+    Lattice,
+    Tally,
+    colour_table,
+    commonest,
+    lattice_over,
+    tally,
+)
 from components.simulate.corine import add as add_tally
 from components.simulate.land import survey
 from components.simulate.noise import Grid
@@ -25,7 +36,7 @@ from components.simulate.sky import forecast
 from components.simulate.spectra import BANDS
 
 BLOCK = 384
-"""Width of a block in pixels of 10 m: whole pixels at 20 and 60 m, and small enough for a core's cache to hold its planes."""
+"""Width of a block in pixels of 10 m: whole pixels at 20 and 60 m, and few enough for a core's cache."""
 
 
 @dataclass(frozen=True)
