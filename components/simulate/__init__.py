@@ -19,11 +19,11 @@ def simulate(
     archive: Output[Archive],
     *,
     size: Annotated[int, Ge(120), Le(10980), Unit("pixels of 10 m")] = 2048,
-    dates: Annotated[int, Ge(1), Le(60)] = 6,
+    dates: Annotated[int, Ge(1), Le(40)] = 6,
     seed: Annotated[int, Ge(0)] = 0,
     cloud_cover: Annotated[float, Ge(0.0), Le(0.9)] = 0.35,
     truth: bool = True,
-    workers: Annotated[int, Ge(1)] | None = None,
+    workers: Annotated[int | None, Ge(1)] = None,
 ) -> None:
     """Simulate an archive of Sentinel-2 scenes over a piece of Iceland, with its CORINE labels.
 
@@ -38,6 +38,4 @@ def simulate(
     """
     from components.simulate.write import write_archive
 
-    write_archive(
-        archive, size=size, dates=dates, seed=seed, cloud_cover=cloud_cover, truth=truth, workers=workers
-    )
+    write_archive(archive, size=size, dates=dates, seed=seed, cloud_cover=cloud_cover, truth=truth, workers=workers)

@@ -152,7 +152,9 @@ def write_catalog(root: Path, items: Sequence[pystac.Item]) -> None:
         keywords=["simulated", "sentinel-2", "reflectance"],
     )
     collection.add_items(items)
-    catalog = pystac.Catalog("geoduct-sample-archive", "A sample archive that Geoduct simulates", title="Sample archive")
+    catalog = pystac.Catalog(
+        "geoduct-sample-archive", "A sample archive that Geoduct simulates", title="Sample archive"
+    )
     catalog.add_child(collection)
     # The slash keeps pystac from taking a folder with a dot in its name for a file.
     catalog.normalize_hrefs(f"{root}/")

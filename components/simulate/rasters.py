@@ -31,7 +31,7 @@ PACKING: dict[Kind, dict[str, Any]] = {
     "truth": {"compress": "ZSTD", "level": 1, "predictor": "YES", "overviews": "NONE"},
 }
 """Creation options of GDAL's COG driver."""
-TILE = 128
+TILE = 64
 """Width of a plain file's tiles. It divides a block's width at 10, 20 and 60 m, so that each tile is written once."""
 CACHE = 256 * 2**20
 """Bytes of GDAL's block cache; fixed, since the order in which tiles leave it is the order in the file."""

@@ -14,7 +14,18 @@ import numpy.typing as npt
 from components.artifacts.archive import Archive
 from components.blocks import Block, blocks_of, cores, run_blocks
 from components.simulate.catalog import COLLECTION, SCALE, cells, grid_transform, make_item, write_catalog
-from components.simulate.corine import CODES, CORINE_EPSG, MARGIN, NODATA, Lattice, Tally, colour_table, commonest, lattice_over, tally
+from components.simulate.corine import (
+    CODES,
+    CORINE_EPSG,
+    MARGIN,
+    NODATA,
+    Lattice,
+    Tally,
+    colour_table,
+    commonest,
+    lattice_over,
+    tally,
+)
 from components.simulate.corine import add as add_tally
 from components.simulate.land import survey
 from components.simulate.noise import Grid
@@ -24,8 +35,8 @@ from components.simulate.scene import HALO, Reading, acquire, lay_ground
 from components.simulate.sky import forecast
 from components.simulate.spectra import BANDS
 
-BLOCK = 768
-"""Width of a block in pixels of 10 m: whole pixels at 20 and 60 m, and about 150 MB while it is in work."""
+BLOCK = 384
+"""Width of a block in pixels of 10 m: whole pixels at 20 and 60 m, and few enough for a core's cache."""
 
 
 @dataclass(frozen=True)
@@ -92,7 +103,7 @@ def _write_block(rasters: Rasters, archive: Archive, plan: list[Acquisition], do
 
 
 def _write_labels(archive: Archive, parts: Iterable[Tally], lattice: Lattice) -> None:
-    total = np.zeros((lattice.height, lattice.width, len(CODES)), np.uint8)
+    total = np.zeros((lattice.height, lattice.width, len(CODES) + 1), np.uint8)
     for part in parts:
         add_tally(total, part)
     with Rasters(archive.path / "labels.tmp") as rasters:

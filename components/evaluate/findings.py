@@ -1,0 +1,210 @@
+"""What to improve: rules over the figures of one evaluation. Each finding is a sentence that carries its numbers; a
+rule that does not apply says nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from components.artifacts.nomenclature import Nomenclature
+from components.evaluate.bootstrap import FEW
+from components.evaluate.calibration import calibration_error, certainty, fit_temperature, reliability
+from components.evaluate.history import History, best_epoch
+from components.evaluate.judge import Gain, Judged
+from components.evaluate.measure import Measured
+from components.evaluate.metrics import scores
+from components.evaluate.wording import count, listing, percent, score, signed
+
+NEAR = 2
+"""A wrong pixel within this many pixels of a label border is called a border error."""
+SMALL_SHARE = 0.05
+"""A class with less than this share of the train samples is called rare."""
+GAP_TOLD = 0.10
+"""Relative gap of validation and training loss from which on it is worth a sentence."""
+
+
+class Finding(NamedTuple):
+    """One thing to improve: a short title, and a sentence with the numbers it rests on."""
+
+    title: str
+    text: str
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """All that the rules look at. `train` counts train samples by class; `history` has a list of numbers per column."""
+
+    measured: Measured
+    judged: Judged
+    gains: Mapping[str, Mapping[str, Gain]]
+    nomenclature: Nomenclature
+    unit: str
+    train: NDArray[np.int64]
+    history: History
+    level: float
+    bins: int
+
+
+def findings(evidence: Evidence) -> list[Finding]:
+    """Every finding that the figures give, the most telling first."""
+    rules = (_gain, _confusion, _weakest, _overfit, _calibration, _borders, _places, _absent, _few_blocks)
+    return [finding for rule in rules for finding in rule(evidence)]
+
+
+def _gain(e: Evidence) -> Iterator[Finding]:
+    gain = e.gains["logistic"]["macro_f1"]
+    span = f"{signed(gain.value)} macro-F1 ({percent(e.level, 0)} interval {signed(gain.low)} to {signed(gain.high)})"
+    if not gain.certain:
+        yield Finding(
+            "The gain over the logistic regression is not certain",
+            f"The difference is {span}, which includes 0: on these {len(e.measured.blocks)} blocks the network cannot be "
+            f"told from a regression that sees one {'pixel' if e.unit == 'pixels' else 'set of band averages'} at a "
+            f"time. More held-out blocks would narrow the interval.",
+        )
+    elif gain.value < 0:
+        yield Finding(
+            "The logistic regression is better",
+            f"The difference is {span}: use the regression, or look for an error in the training of the network.",
+        )
+
+
+def _confusion(e: Evidence) -> Iterator[Finding]:
+    if not e.judged.errors:
+        return
+    off = e.judged.confusion.copy()
+    np.fill_diagonal(off, 0)
+    truth, predicted = np.unravel_index(int(off.argmax()), off.shape)
+    wrong, support = int(off[truth, predicted]), int(e.judged.each.support[truth])
+    names = e.nomenclature.names
+    back = int(off[predicted, truth])
+    yield Finding(
+        f"Tell {names[truth]} from {names[predicted]}",
+        f"{count(wrong)} {e.unit} of {names[truth]} are taken for {names[predicted]}: {percent(wrong / e.judged.errors)} of "
+        f"all errors and {percent(wrong / support)} of that class; the other way round it is {count(back)}. "
+        f"A band or a date that parts these two would help most.",
+    )
+
+
+def _weakest(e: Evidence) -> Iterator[Finding]:
+    present = np.flatnonzero(e.judged.each.present)
+    if len(present) < 2 or not e.judged.errors:
+        return
+    c = int(present[e.judged.each.recall[present].argmin()])
+    recall, name = e.judged.each.recall[c], e.nomenclature.names[c]
+    share = e.train[c] / e.train.sum()
+    others = score(float(np.delete(e.judged.each.recall[present], np.flatnonzero(present == c)).mean()))
+    if share < SMALL_SHARE:
+        advice = "It is rare in training: more patches with it, a class-weighted loss or a weighted sampler are the first things to try."
+    else:
+        advice = "It is not rare in training, so more of the same will help little: look at its labels and its confusions first."
+    yield Finding(
+        f"{name} is found least",
+        f"Its recall is {score(recall)}, against {others} on average over the other classes; it holds {percent(share)} "
+        f"of the train {e.unit} ({count(int(e.train[c]))}). {advice}",
+    )
+
+
+def _overfit(e: Evidence) -> Iterator[Finding]:
+    train, val, best = e.history.get("train_loss", []), e.history.get("val_loss", []), best_epoch(e.history)
+    last = min(len(train), len(val)) - 1
+    if (
+        best is None
+        or last < 1
+        or best > last
+        or not np.isfinite([train[best], val[best], train[last], val[last]]).all()
+    ):
+        return
+    where = (
+        f"At the epoch that was kept ({best + 1} of {last + 1}) the validation loss is {score(val[best])} and the training "
+        f"loss {score(train[best])}"
+    )
+    if best == last:
+        yield Finding("Train longer", f"{where}; it is the last epoch, so the best may not have been reached.")
+    elif train[best] > 0 and val[best] / train[best] - 1 > GAP_TOLD:
+        yield Finding(
+            "The network fits its training area closer than new ground",
+            f"{where}, so {percent(val[best] / train[best] - 1, 0)} more; in the last epoch they are {score(val[last])} and "
+            f"{score(train[last])}. More varied training blocks, stronger augmentation or weight decay address this.",
+        )
+
+
+def _calibration(e: Evidence) -> Iterator[Finding]:
+    accuracy, sure = e.judged.scores["accuracy"], e.judged.mean_confidence
+    temperature = fit_temperature(e.measured.logits, e.measured.truth)
+    before, after = (_error(e, t) for t in (1.0, temperature))
+    if before < 0.01:
+        return
+    word = "overconfident" if sure > accuracy else "underconfident"
+    yield Finding(
+        f"The model is {word}",
+        f"It is sure of its answer to {percent(sure)} on average and right in {percent(accuracy)}; the expected calibration "
+        f"error is {score(e.judged.scores['ece'])}. Dividing the logits by a temperature of {temperature:.2f} would take it "
+        f"from {score(before)} to {score(after)} on the sample of {count(len(e.measured.truth))} {e.unit} on which the "
+        f"temperature was fitted, held-out ones, so the truth is a little worse; no class would change.",
+    )
+
+
+def _error(e: Evidence, temperature: float) -> float:
+    found = certainty(e.measured.logits / np.float32(temperature), e.measured.truth)
+    return float(calibration_error(reliability(found.confidence, found.predicted == e.measured.truth, e.bins)))
+
+
+def _borders(e: Evidence) -> Iterator[Finding]:
+    counts = e.measured.border
+    if not counts[:, 1].sum() or not counts[: NEAR + 1].sum() or not counts[NEAR + 1 :].sum():
+        return
+    wrong = counts[: NEAR + 1, 1].sum() / counts[:, 1].sum()
+    area = counts[: NEAR + 1].sum() / counts.sum()
+    inside = counts[NEAR + 1 :, 0].sum() / counts[NEAR + 1 :].sum()
+    if wrong < 1.5 * area:
+        return
+    yield Finding(
+        "Errors gather at the borders of the label map",
+        f"{percent(wrong)} of the errors lie within {NEAR} pixels of a border between labels, where {percent(area)} of the "
+        f"pixels are; farther inside {percent(inside)} are right. How exact the labels' borders are limits this score as "
+        f"much as the model does.",
+    )
+
+
+def _places(e: Evidence) -> Iterator[Finding]:
+    confusion = e.measured.tallies["model"].confusion
+    sizes = confusion.sum((1, 2))
+    kept = np.flatnonzero(sizes > 0)
+    if len(kept) < 3:
+        return
+    accuracy = scores(confusion[kept])["accuracy"]
+    worst = int(accuracy.argmin())
+    middle = float(np.median(accuracy))
+    wrong = (1 - accuracy[worst]) * sizes[kept[worst]] / max(e.judged.errors, 1)
+    if middle - accuracy[worst] < 0.05:
+        return
+    yield Finding(
+        f"Look at block {e.measured.blocks[kept[worst]]}",
+        f"Its accuracy is {percent(accuracy[worst])}, against a median of {percent(middle)} over {len(kept)} blocks; it holds "
+        f"{percent(sizes[kept[worst]] / sizes.sum())} of the {e.unit} and {percent(float(wrong))} of the errors.",
+    )
+
+
+def _absent(e: Evidence) -> Iterator[Finding]:
+    absent = [c.name for c, there in zip(e.nomenclature, e.judged.each.present, strict=True) if not there]
+    if absent:
+        verb = "are" if len(absent) > 1 else "is"
+        yield Finding(
+            "Classes that were not tested",
+            f"{listing(absent)} {verb} absent from the held-out truth and left out of every mean: the scores speak of "
+            f"{int(e.judged.each.present.sum())} of {len(e.nomenclature)} classes.",
+        )
+
+
+def _few_blocks(e: Evidence) -> Iterator[Finding]:
+    blocks = len(e.measured.blocks)
+    if blocks < FEW:
+        yield Finding(
+            "Hold out more blocks",
+            f"The intervals rest on {blocks} block{'s' if blocks > 1 else ''}; below {FEW} they are rough, and likely too "
+            f"narrow. Smaller blocks or a larger scene would give more.",
+        )

@@ -1,0 +1,105 @@
+"""From counts to judgements: every score with its interval, and by how much one classifier beats another.
+
+Two classifiers are compared over the same resamples of the same blocks, so what makes a block hard for both cancels.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from components.evaluate.bootstrap import Interval, interval, resampled
+from components.evaluate.calibration import Bins, calibration_error
+from components.evaluate.measure import Tally
+from components.evaluate.metrics import SCORES, ClassScores, class_scores, scores
+
+WITH_INTERVAL = (*SCORES, "ece")
+COMPARED = ("accuracy", "macro_f1", "miou", "ece")
+PER_CLASS = ("precision", "recall", "f1", "iou")
+
+
+class Gain(NamedTuple):
+    """A difference of two scores, model minus baseline, with its interval."""
+
+    value: float
+    low: float
+    high: float
+
+    @property
+    def certain(self) -> bool:
+        """Whether the interval leaves out 0."""
+        return self.low > 0 or self.high < 0
+
+
+@dataclass(frozen=True)
+class Judged:
+    """One classifier, judged.
+
+    `scores` holds the `SCORES`, `ece`, and `log_loss` and `entropy` in nats; `intervals` those of `WITH_INTERVAL`;
+    `each` the scores of every class and `class_intervals` theirs, by score, one a class. `confusion` (class, class)
+    and `bins` are summed over blocks.
+    """
+
+    scores: dict[str, float]
+    intervals: dict[str, Interval]
+    each: ClassScores
+    class_intervals: dict[str, list[Interval]]
+    confusion: NDArray[np.int64]
+    bins: Bins
+
+    @property
+    def samples(self) -> int:
+        """How many samples were scored."""
+        return int(self.confusion.sum())
+
+    @property
+    def errors(self) -> int:
+        """How many of them are wrong."""
+        return self.samples - int(np.trace(self.confusion))
+
+    @property
+    def mean_confidence(self) -> float:
+        """Mean probability given to the class that was chosen."""
+        return float(self.bins.confidence.sum() / self.samples)
+
+
+def _resampled_scores(tally: Tally, draws: NDArray[np.float64]) -> dict[str, NDArray[np.float64]]:
+    """The scores of each resample, by name, each (resample,)."""
+    bins = Bins(*(resampled(counts, draws) for counts in tally.bins))
+    return {**scores(resampled(tally.confusion, draws)), "ece": calibration_error(bins)}
+
+
+def _point(tally: Tally) -> dict[str, float]:
+    bins = Bins(*(counts.sum(0) for counts in tally.bins))
+    found = {**scores(tally.confusion.sum(0)), "ece": calibration_error(bins)}
+    found |= {name: getattr(tally, name).sum() / tally.samples for name in ("log_loss", "entropy")}
+    return {name: float(value) for name, value in found.items()}
+
+
+def judge(tally: Tally, draws: NDArray[np.float64], level: float) -> Judged:
+    """Score one classifier; `draws` (resample, block) come from `bootstrap.draw`."""
+    spread = _resampled_scores(tally, draws)
+    each = class_scores(resampled(tally.confusion, draws))
+    return Judged(
+        scores=_point(tally),
+        intervals={name: interval(spread[name], level) for name in WITH_INTERVAL},
+        each=class_scores(tally.confusion.sum(0)),
+        class_intervals={
+            name: [
+                interval(getattr(each, name)[:, c], level, each.present[:, c]) for c in range(tally.confusion.shape[1])
+            ]
+            for name in PER_CLASS
+        },
+        confusion=tally.confusion.sum(0),
+        bins=Bins(*(counts.sum(0) for counts in tally.bins)),
+    )
+
+
+def compare(model: Tally, baseline: Tally, draws: NDArray[np.float64], level: float) -> dict[str, Gain]:
+    """By how much the model's scores of `COMPARED` exceed the baseline's, over the same resamples."""
+    ours, theirs = _point(model), _point(baseline)
+    spread, other = _resampled_scores(model, draws), _resampled_scores(baseline, draws)
+    return {name: Gain(ours[name] - theirs[name], *interval(spread[name] - other[name], level)) for name in COMPARED}

@@ -1,0 +1,121 @@
+"""The held-out area as one picture: its patches put back where they were cut, thinned to a width a page can carry."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from components.artifacts.nomenclature import IGNORE, Nomenclature
+from components.artifacts.patchset import PatchSet
+
+WIDEST = 1000
+"""Longest edge of the mosaic in pixels; a larger area is thinned by taking every n-th pixel."""
+PAPER = (255, 255, 255)
+UNSCORED = (214, 216, 220)
+RIGHT, WRONG = (219, 228, 236), (213, 94, 0)
+"""Colours of right and wrong: light blue-grey and vermilion (Okabe and Ito), apart in lightness as well as in hue."""
+
+COMPOSITES = (
+    ("true colour", ("B04", "B03", "B02")),
+    ("false colour, near infrared as red", ("B08", "B04", "B03")),
+    ("false colour, near infrared as red", ("B8A", "B04", "B03")),
+    ("false colour, short-wave infrared as red", ("B11", "B8A", "B04")),
+)
+
+Picture = NDArray[np.uint8]
+"""(y, x, 3) red, green, blue."""
+
+
+class Stretch:
+    """How stored pixels become a picture: three bands, each from its 2nd to its 98th percentile of the train split.
+
+    `name` says which bands are shown as red, green and blue.
+    """
+
+    def __init__(self, patches: PatchSet) -> None:
+        bands, statistics = patches.bands, patches.statistics
+        name, chosen = next(
+            (found for found in COMPOSITES if set(found[1]) <= set(bands)),
+            ("false colour", tuple(bands[i] for i in (2, 1, 0))) if len(bands) > 2 else ("one band", (bands[0],) * 3),
+        )
+        self.name = f"{name} ({', '.join(dict.fromkeys(chosen))})"
+        self.columns = [bands.index(band) for band in chosen]
+        self.low = np.array([statistics[band]["p02"] for band in chosen])
+        high = np.array([statistics[band]["p98"] for band in chosen])
+        self.range = np.maximum(high - self.low, 1)
+
+    def picture(self, image: NDArray[np.uint16]) -> Picture:
+        """The picture of an image (band, y, x) as stored; nodata is white."""
+        chosen = image[self.columns].transpose(1, 2, 0)
+        level = np.clip((chosen - self.low) / self.range, 0, 1) ** 0.8  # lifts the shadows a little
+        shown = (level * 255).round().astype(np.uint8)
+        shown[(chosen == 0).all(-1)] = PAPER
+        return shown
+
+
+def colour(classes: NDArray[np.uint8], nomenclature: Nomenclature) -> Picture:
+    """The picture of class indices (y, x) in the nomenclature's colours; 255 is light grey."""
+    table = np.full((256, 3), UNSCORED, np.uint8)
+    table[: len(nomenclature)] = [c.rgb for c in nomenclature]
+    return table[classes]
+
+
+def agreement(truth: NDArray[np.uint8], answer: NDArray[np.uint8]) -> Picture:
+    """The picture of where the answer is right or wrong; light grey where either is 255."""
+    shown = np.where((truth == answer)[..., None], np.uint8(RIGHT), np.uint8(WRONG))
+    shown[(truth == IGNORE) | (answer == IGNORE)] = UNSCORED
+    return shown
+
+
+class Mosaic:
+    """The patches of a split in one frame; what no patch covers stays white.
+
+    `step` is the thinning: a pixel of the mosaic is every `step`-th pixel of the scene.
+    """
+
+    def __init__(self, patches: PatchSet, numbers: NDArray[np.int64]) -> None:
+        index = patches.index
+        self.size = patches.size
+        self.rows, self.columns = index["row"].to_numpy(np.int64), index["col"].to_numpy(np.int64)
+        self.top, self.left = int(self.rows[numbers].min()), int(self.columns[numbers].min())
+        height = int(self.rows[numbers].max()) + self.size - self.top
+        width = int(self.columns[numbers].max()) + self.size - self.left
+        self.step = -(-max(height, width) // WIDEST)
+        shape = (-(-height // self.step), -(-width // self.step))
+        self.width = width
+        self.stretch = Stretch(patches)
+        self.covered = np.zeros(shape, bool)
+        self.image: Picture = np.full((*shape, 3), 255, np.uint8)
+        self.truth = np.full(shape, IGNORE, np.uint8)
+        self.answer = np.full(shape, IGNORE, np.uint8)
+
+    def paint(
+        self, number: int, image: NDArray[np.uint16], truth: NDArray[np.uint8], answer: NDArray[np.uint8]
+    ) -> None:
+        """Put one patch in its place: image (band, y, x) as stored, truth and answer (y, x) as class indices."""
+        taken: list[slice] = []
+        placed: list[slice] = []
+        for start in (int(self.rows[number]) - self.top, int(self.columns[number]) - self.left):
+            first = -(-start // self.step)
+            last = -(-(start + self.size) // self.step)
+            placed.append(slice(first, last))
+            taken.append(slice(first * self.step - start, self.size, self.step))
+        place, take = tuple(placed), tuple(taken)
+        self.image[place] = self.stretch.picture(image[(slice(None), *take)])
+        self.truth[place], self.answer[place] = truth[take], answer[take]
+        self.covered[place] = True
+
+    def pictures(self, nomenclature: Nomenclature) -> Sequence[Picture]:
+        """Composite, labels, prediction and agreement, each (y, x, 3)."""
+        shown: list[Any] = [
+            self.image,
+            colour(self.truth, nomenclature),
+            colour(self.answer, nomenclature),
+            agreement(self.truth, self.answer),
+        ]
+        for picture in shown:
+            picture[~self.covered] = PAPER
+        return shown

@@ -1,0 +1,146 @@
+"""The numbers of a report as files: `metrics.json` for `dvc metrics`, CSVs for `dvc plots` and for anyone's tools."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from components.artifacts.nomenclature import Nomenclature
+from components.artifacts.report import METRICS
+from components.evaluate.calibration import Bins
+from components.evaluate.judge import PER_CLASS, Gain, Judged
+from components.evaluate.measure import Tally
+from components.evaluate.metrics import scores
+
+DIGITS = 6
+"""Decimals that are kept: far below what an interval resolves, and above what differs between processors."""
+PARTS = 100
+"""Rows a class in `confusion.csv`."""
+
+
+def rounded(value: float) -> float:
+    """A number as it is written to a file."""
+    return round(float(value), DIGITS)
+
+
+def metrics(
+    judged: Mapping[str, Judged], gains: Mapping[str, Mapping[str, Gain]], blocks: int, patches: int
+) -> dict[str, Any]:
+    """What `metrics.json` holds, of the model `"model"` and its baselines; numbers only."""
+    model = judged["model"]
+    return {
+        "model": {name: rounded(value) for name, value in model.scores.items()},
+        "baselines": {
+            name: {key: rounded(value) for key, value in other.scores.items()}
+            for name, other in judged.items()
+            if name != "model"
+        },
+        "interval": {
+            name: {"low": rounded(ends.low), "high": rounded(ends.high)} for name, ends in model.intervals.items()
+        },
+        "gain": {
+            name: {key: {part: rounded(v) for part, v in gain._asdict().items()} for key, gain in each.items()}
+            for name, each in gains.items()
+        },
+        "split": {
+            "samples": model.samples,
+            "patches": patches,
+            "blocks": blocks,
+            "classes_present": int(model.each.present.sum()),
+            "classes_absent": int((~model.each.present).sum()),
+        },
+    }
+
+
+def write_tables(
+    folder: Path,
+    found: Mapping[str, Any],
+    judged: Mapping[str, Judged],
+    nomenclature: Nomenclature,
+    blocks: Sequence[str],
+    tally: Tally,
+) -> None:
+    """Write `metrics.json`, which is `found`, and the CSVs into `folder`; `tally` is the model's, by block."""
+    model = judged["model"]
+    (folder / METRICS).write_text(json.dumps(found, indent=1) + "\n")
+    _write(folder / "confusion.csv", ("actual", "predicted"), _parts(model, nomenclature))
+    names = nomenclature.names
+    _write(
+        folder / "confusion_counts.csv",
+        ("actual", "predicted", "samples"),
+        ((names[t], names[p], int(n)) for (t, p), n in np.ndenumerate(model.confusion)),
+    )
+    _write(folder / "per_class.csv", _CLASS_COLUMNS, _classes(judged, nomenclature))
+    _write(folder / "reliability.csv", ("low", "high", "confidence", "accuracy", "samples"), _reliability(model.bins))
+    keys = list(model.scores)
+    _write(
+        folder / "baselines.csv",
+        ("classifier", "score", "value"),
+        ((name, key, rounded(each.scores[key])) for name, each in judged.items() for key in keys),
+    )
+    by_block = scores(tally.confusion)
+    _write(
+        folder / "blocks.csv",
+        ("block", "samples", "accuracy", "macro_f1"),
+        (
+            (name, int(tally.confusion[i].sum()), rounded(by_block["accuracy"][i]), rounded(by_block["macro_f1"][i]))
+            for i, name in enumerate(blocks)
+        ),
+    )
+
+
+def _write(path: Path, header: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
+    with path.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(header)
+        writer.writerows(rows)
+
+
+def _parts(model: Judged, nomenclature: Nomenclature) -> Iterable[tuple[str, str]]:
+    """Rows of actual and predicted as DVC's template `confusion` counts them, each one hundredth of its actual class.
+
+    A row a sample would be millions; shares are rounded so that each class has exactly `PARTS` rows.
+    """
+    for truth, row in enumerate(model.confusion):
+        if not row.sum():
+            continue
+        exact = row * PARTS / row.sum()
+        parts = np.floor(exact).astype(int)
+        largest = np.argsort(parts - exact, kind="stable")[: PARTS - parts.sum()]
+        parts[largest] += 1
+        for predicted, times in enumerate(parts):
+            yield from [(nomenclature.names[truth], nomenclature.names[predicted])] * int(times)
+
+
+_CLASS_COLUMNS = (
+    "code",
+    "name",
+    "support",
+    *(column for name in PER_CLASS for column in (name, f"{name}_low", f"{name}_high")),
+    "f1_majority",
+    "f1_logistic",
+)
+
+
+def _classes(judged: Mapping[str, Judged], nomenclature: Nomenclature) -> Iterable[list[Any]]:
+    """A row a class that is present in the truth."""
+    model = judged["model"]
+    for c in np.flatnonzero(model.each.present):
+        row: list[Any] = [nomenclature.codes[c], nomenclature.names[c], int(model.each.support[c])]
+        for name in PER_CLASS:
+            ends = model.class_intervals[name][c]
+            row += [rounded(v) for v in (getattr(model.each, name)[c], ends.low, ends.high)]
+        yield row + [rounded(judged[other].each.f1[c]) for other in ("majority", "logistic")]
+
+
+def _reliability(bins: Bins) -> Iterable[tuple[float, float, float, float, int]]:
+    """A row a bin that holds a sample."""
+    width = 1 / len(bins.count)
+    for i, (n, right, sure) in enumerate(zip(*bins, strict=True)):
+        if n:
+            yield rounded(i * width), rounded((i + 1) * width), rounded(sure / n), rounded(right / n), int(n)

@@ -1,0 +1,30 @@
+"""How numbers are written in sentences: one way for each kind, everywhere."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+
+def percent(share: float, digits: int = 1) -> str:
+    """A share as per cent: 0.8731 gives `87.3 %`."""
+    return f"{100 * share:.{digits}f} %"
+
+
+def score(value: float) -> str:
+    """A score or a loss with three decimals."""
+    return f"{value:.3f}"
+
+
+def signed(value: float) -> str:
+    """A difference with its sign and three decimals."""
+    return f"{value:+.3f}".replace("-", "−")
+
+
+def count(number: int) -> str:
+    """A count with thousands set apart by narrow spaces, which do not break."""
+    return f"{number:,}".replace(",", "\u202f")
+
+
+def listing(words: Sequence[str]) -> str:
+    """Words in a row: `a, b and c`."""
+    return " and ".join(filter(None, [", ".join(words[:-1]), *words[-1:]]))

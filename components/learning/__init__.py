@@ -1,0 +1,1 @@
+"""What training, evaluation and prediction share; may import torch, so no data component imports it."""
