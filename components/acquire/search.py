@@ -102,8 +102,9 @@ def _is_reading_error(error: Exception) -> bool:
     import pystac_client.exceptions
     import requests
 
-    kinds = (OSError, ValueError, KeyError, TypeError, AttributeError, pystac.STACError, requests.RequestException)
-    return isinstance(error, (*kinds, pystac_client.exceptions.APIError)) or type(error) is Exception
+    malformed = (ValueError, KeyError, TypeError, AttributeError, pystac.STACError, pystac.STACTypeError)
+    answers = (OSError, requests.RequestException, pystac_client.exceptions.APIError)
+    return isinstance(error, (*malformed, *answers)) or type(error) is Exception
 
 
 def _candidates(location: str, query: Query) -> Iterator[pystac.Item]:
@@ -158,25 +159,22 @@ def _ask(landing: dict[str, Any], query: Query) -> Iterator[pystac.Item]:
 
 def _walk_all(catalog: pystac.Catalog, query: Query) -> Iterator[pystac.Item]:
     known: set[str] = set()
-    extents: list[tuple[float, ...]] = []
-    count = 0
-    for item in _walk(catalog, query, known, extents):
-        count += 1
-        yield item
+    extents: list[Sequence[float]] = []
+    yield from _walk(catalog, query, known, extents)
     if query.collection and query.collection not in known:
         hint = nearest(query.collection, known) if known else "; it has no collections"
         raise GeoductError(f"{catalog.get_self_href()} has no collection {query.collection!r}{hint}")
-    if query.area and not count and extents:
+    if query.area and extents and not _near(extents, query.area):
         raise GeoductError(f"{query.area.said} lies outside the catalog, which covers {_cover(extents)}")
 
 
 def _walk(
-    catalog: pystac.Catalog, query: Query, known: set[str], extents: list[tuple[float, ...]]
+    catalog: pystac.Catalog, query: Query, known: set[str], extents: list[Sequence[float]]
 ) -> Iterator[pystac.Item]:
     """Items below a catalog; a collection whose extent rules it out is not opened further."""
     if isinstance(catalog, pystac.Collection):
         known.add(catalog.id)
-        extents.extend(tuple(box) for box in catalog.extent.spatial.bboxes)
+        extents.extend(catalog.extent.spatial.bboxes)
         if not _may_hold(catalog.extent, query):
             return
     for item in catalog.get_items():
@@ -198,9 +196,13 @@ def _cover(boxes: Iterable[Sequence[float]]) -> str:
     return f"{min(west):.4g} {min(south):.4g} {max(east):.4g} {max(north):.4g} (west south east north)"
 
 
+def _near(boxes: Iterable[Sequence[float]], area: Area) -> bool:
+    return any(shapely.box(*_flat(box)).intersects(area.geometry) for box in boxes)
+
+
 def _may_hold(extent: pystac.Extent, query: Query) -> bool:
-    boxes = [shapely.box(*_flat(box)) for box in extent.spatial.bboxes]
-    near = query.area is None or not boxes or any(box.intersects(query.area.geometry) for box in boxes)
+    boxes = extent.spatial.bboxes
+    near = query.area is None or not boxes or _near(boxes, query.area)
     spans = [(a.date() if a else date.min, b.date() if b else date.max) for a, b in extent.temporal.intervals]
     start, end = query.start or date.min, query.end or date.max
     return near and (not spans or any(first <= end and last >= start for first, last in spans))
