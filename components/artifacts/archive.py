@@ -48,7 +48,10 @@ class Archive(Artifact):
         return self.truth / f"{item}.tif"
 
     def clear_of(self, item: str) -> Path:
-        """Where nothing stands between ground and sensor, uint8 `(y, x)` at 10 m: 1 clear, 0 not, or nodata."""
+        """Where nothing stands between ground and sensor, uint8 `(y, x)` at 10 m: 1 clear, 0 not, or nodata.
+
+        A pixel of 20 or 60 m sees all the ground it covers: it is clear where every pixel of 10 m in it is.
+        """
         return self.truth / f"clear_{item}.tif"
 
     @property

@@ -74,7 +74,7 @@ class Map(Artifact):
         """
         file = self.path / ITEM
         try:
-            item = json.loads(file.read_text())
+            item = json.loads(file.read_text(encoding="utf-8"))
             if item["type"] != "Feature" or not {"classes", "confidence"} <= item["assets"].keys():
                 raise KeyError
         except (OSError, ValueError, KeyError, TypeError, AttributeError):
@@ -105,11 +105,11 @@ class Map(Artifact):
         grids = []
         for file in (self.classes, self.confidence):
             with _opened(file) as source:
-                found = (source.count, source.dtypes[0], source.nodata, source.is_tiled or max(source.shape) <= TILE)
-                if found != (1, "uint8", NODATA, True):
+                found = (source.count, source.dtypes[0], source.nodata, source.block_shapes[0])
+                if found != (1, "uint8", NODATA, (TILE, TILE)):
                     raise GeoductError(
-                        f"{file} has {found[0]} bands of {found[1]} with nodata {found[2]}, tiled: {found[3]}; "
-                        f"expected 1 of uint8 with nodata {NODATA}, tiled"
+                        f"{file} has {found[0]} bands of {found[1]} with nodata {found[2]} in blocks of {found[3]}; "
+                        f"expected 1 of uint8 with nodata {NODATA} in blocks of {(TILE, TILE)}"
                     )
                 grids.append((source.shape, source.transform, source.crs))
         if grids[0] != grids[1]:
@@ -200,5 +200,6 @@ class MapWriter:
         names = "".join(f"      <Category>{escape(name)}</Category>\n" for name in self._nomenclature.names)
         (self._path / f"{CLASSES}.aux.xml").write_text(
             '<PAMDataset>\n  <PAMRasterBand band="1">\n    <CategoryNames>\n'
-            f"{names}    </CategoryNames>\n  </PAMRasterBand>\n</PAMDataset>\n"
+            f"{names}    </CategoryNames>\n  </PAMRasterBand>\n</PAMDataset>\n",
+            encoding="utf-8",
         )

@@ -82,4 +82,4 @@ def predict_map(
             writer.close()
         draw(target.path / CLASSES, model.nomenclature, target.path / QUICKLOOK)
     item = stac_item(geobox, model.nomenclature, when, model.digest, composite.digest)
-    (target.path / ITEM).write_text(json.dumps(item, indent=1, ensure_ascii=False) + "\n")
+    (target.path / ITEM).write_text(json.dumps(item, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")

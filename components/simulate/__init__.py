@@ -19,7 +19,7 @@ def simulate(
     archive: Output[Archive],
     *,
     size: Annotated[int, Ge(120), Le(10980), Unit("pixels of 10 m")] = 2048,
-    dates: Annotated[int, Ge(1), Le(60)] = 6,
+    dates: Annotated[int, Ge(1), Le(40)] = 6,
     seed: Annotated[int, Ge(0)] = 0,
     cloud_cover: Annotated[float, Ge(0.0), Le(0.9)] = 0.35,
     truth: bool = True,

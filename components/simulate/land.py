@@ -112,9 +112,9 @@ def _regions(grid: Grid, seed: int) -> tuple[Floats, Ints]:
     return np.take(at_centre.ravel(), found), np.take(number.ravel(), found)
 
 
-def _dealt(centre_height: Floats, region: Ints) -> npt.NDArray[np.uint8]:
+def _dealt(centre_height: Floats, region: Ints, seed: int) -> npt.NDArray[np.uint8]:
     """Cover of each region, by its place in the deal and the height of its centre."""
-    turn = ((region // 65536) * 3 + (region & 65535)) % 7
+    turn = ((region // 65536) * 3 + (region & 65535) + key_of(seed, "deal")) % 7
     low, high = np.array(LOWLAND_DEAL, np.uint8), np.array(UPLAND_DEAL, np.uint8)
     cover: npt.NDArray[np.uint8] = np.where(centre_height < np.float32(HIGHLAND), low[turn], high[turn])
     return cover
@@ -150,7 +150,7 @@ def survey(grid: Grid, seed: int) -> Land:
     shore = fractal(grid, key_of(seed, "shore"), 40.0, 3)
     edge = height + np.float32(0.035) * shore
     centre_height, region = _regions(grid, seed)
-    classes = _dealt(centre_height, region)
+    classes = _dealt(centre_height, region, seed)
     classes = np.where(edge > np.float32(ROCK_LINE), np.uint8(ROCK), classes)
     classes = np.where(edge > np.float32(ICE_LINE), np.uint8(GLACIER), classes)
     classes = np.where(_lakes(grid, seed, shore), np.uint8(LAKE), classes)

@@ -129,7 +129,7 @@ def acquire(ground: Ground, item: Acquisition, weather: Weather, seed: int, size
     grid = ground.grid
     parts = season(ground.cover, item.day)
     light = sunlight(ground.cover, item)
-    sky = look_up(grid, seed, item, weather)
+    sky = look_up(grid, seed, item, weather, size)
     scl = classify(ground.land, ground.cover, parts, light, sky)
     shares = {material: pyramid(share) for material, share in parts.items()}
     bright = pyramid(light * ground.cover.shade)

@@ -70,8 +70,8 @@ def forecast(item: Acquisition, seed: int, size: int) -> Weather:
     """
     step = max(2, 2 * (size // 512))
     grid = Grid(0, 0, -(-size // step), -(-size // step), step)
-    cloud = float(np.quantile(_cumulus(grid, seed, item.index), 1.0 - item.cloud_cover))
-    cirrus = float(np.quantile(_veil(grid, seed, item.index), 0.88)) if item.cirrus else float("inf")
+    cloud = float(np.quantile(_cumulus(grid, seed, item.index), 1.0 - item.cloud_cover)) if item.cloud_cover else np.inf
+    cirrus = float(np.quantile(_veil(grid, seed, item.index), 0.88)) if item.cirrus else np.inf
     return Weather(cloud, cirrus)
 
 
@@ -97,8 +97,11 @@ def _opacity(field: Floats, threshold: float) -> Floats:
     return np.where(over > 0, thick, np.float32(0))
 
 
-def look_up(grid: Grid, seed: int, item: Acquisition, weather: Weather) -> Sky:
-    """The sky over the window `grid` (10 m, even origin and size)."""
+def look_up(grid: Grid, seed: int, item: Acquisition, weather: Weather, size: int) -> Sky:
+    """The sky over the window `grid` (10 m, even origin and size) of an archive `size` pixels wide.
+
+    Nothing hangs outside the archive: there is no SCL there that could tell of it.
+    """
     half = Grid(grid.y0, grid.x0, grid.height // 2, grid.width // 2, 2)
     down, right = item.shadow_shift
     origin = Grid(grid.y0 - 2 * down, grid.x0 - 2 * right, half.height, half.width, 2)
@@ -109,6 +112,9 @@ def look_up(grid: Grid, seed: int, item: Acquisition, weather: Weather) -> Sky:
         cirrus = np.where(over > 0, np.float32(0.03) + np.float32(0.13) * ramp(over, 0.0, 1.0), np.float32(0))
     else:
         cirrus = np.zeros_like(cloud)
+    inside = (half.rows >= 0) & (half.rows < -(-size // 2)) & (half.columns >= 0) & (half.columns < -(-size // 2))
+    for opacity in (cloud, cirrus, shadow):
+        opacity[~inside] = 0
     return Sky(
         cloud=_smear(cloud),
         cirrus=_smear(cirrus),

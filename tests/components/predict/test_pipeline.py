@@ -1,4 +1,4 @@
-"""A scene in tiles gives what the model says of each pixel, whatever its size, its holes and the blocks it is cut in."""
+"""A scene in tiles gives what the model says of each pixel, whatever its size, its holes and its column blocks."""
 
 from __future__ import annotations
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
@@ -54,4 +56,4 @@ def test_weights_fall_smoothly_across_an_overlap() -> None:
 
 
 def _pairs(starts: tuple[int, ...]) -> list[tuple[int, int]]:
-    return list(zip(starts, starts[1:], strict=False))
+    return list(pairwise(starts))

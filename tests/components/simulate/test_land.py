@@ -49,5 +49,5 @@ def test_a_window_is_a_cut_of_a_larger_one() -> None:
 
 
 def test_another_seed_is_another_land() -> None:
-    grid = Grid(0, 0, 200, 200)
-    assert (survey(grid, 0).classes != survey(grid, 1).classes).mean() > 0.5
+    grid = Grid(0, 0, 256, 256, STEP)
+    assert (survey(grid, 0).classes != survey(grid, 1).classes).mean() > 0.7

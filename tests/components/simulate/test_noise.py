@@ -31,9 +31,9 @@ def test_noise_at_another_step_samples_the_same_field() -> None:
 
 
 def test_seed_and_name_choose_the_stream() -> None:
-    grid = Grid(0, 0, 30, 30)
+    grid = Grid(0, 0, 200, 200)
     fields = [grid.smooth(key_of(seed, name), 5.0) for seed, name in ((0, "a"), (0, "b"), (1, "a"))]
-    assert abs(np.corrcoef([f.ravel() for f in fields]) - np.eye(3)).max() < 0.35
+    assert abs(np.corrcoef([f.ravel() for f in fields]) - np.eye(3)).max() < 0.1
 
 
 def test_moments() -> None:
