@@ -94,7 +94,9 @@ def model(model: Model) -> list[tuple[str, str]]:
     parameters = sum(int(values.size) for values in model.weights().values())
     architecture = model.architecture
     words = ", ".join(
-        f"{k} {v}" for k, v in architecture.arguments.items() if isinstance(v, str | int) and k not in ("bands", "classes")
+        f"{k} {v}"
+        for k, v in architecture.arguments.items()
+        if isinstance(v, str | int) and k not in ("bands", "classes")
     )
     return [
         ("Network", f"{architecture.name} ({words})" if words else architecture.name),

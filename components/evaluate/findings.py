@@ -53,7 +53,18 @@ class Evidence:
 
 def findings(evidence: Evidence) -> list[Finding]:
     """Every finding that the figures give, the most telling first."""
-    rules = (_strange_patches, _gain, _confusion, _weakest, _overfit, _calibration, _borders, _places, _absent, _few_blocks)
+    rules = (
+        _strange_patches,
+        _gain,
+        _confusion,
+        _weakest,
+        _overfit,
+        _calibration,
+        _borders,
+        _places,
+        _absent,
+        _few_blocks,
+    )
     return [finding for rule in rules for finding in rule(evidence)]
 
 
