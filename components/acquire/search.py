@@ -7,6 +7,7 @@ user learns which filter removed how many.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time
@@ -19,6 +20,9 @@ from components.acquire.area import Area
 from components.artifacts.source import Source
 from components.errors import GeoductError, nearest
 from components.progress import track
+
+_CREDENTIALS = re.compile(r"(?<=://)[^/@\s]*@|\?\S*")
+"""What a URL in a message may hold that nobody else should read: user, password, query."""
 
 
 @dataclass(frozen=True)
@@ -94,6 +98,7 @@ def search(location: str, query: Query) -> list[pystac.Item]:
         if not _is_reading_error(error):
             raise
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        reason = _CREDENTIALS.sub("", reason)
         raise GeoductError(f"{shown} cannot be read as a STAC catalog: {reason}") from error
 
 

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import json
+import re
+import threading
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import numpy as np
@@ -147,6 +151,40 @@ def test_a_cube_without_mask(tmp_path: Path) -> None:
     cube = run(tmp_path, catalog, bands=["blue"], mask="none")
     assert cube.mask == "none"
     assert not np.asarray(cube.array("scl")[...]).any()
+
+
+class _Ranges(SimpleHTTPRequestHandler):
+    """Serves files, or the part of one that a Range header asks for, as object stores do."""
+
+    def do_GET(self) -> None:
+        asked = re.match(r"bytes=(\d+)-(\d+)$", self.headers.get("Range", ""))
+        if not asked:
+            super().do_GET()
+            return
+        data = Path(self.translate_path(self.path)).read_bytes()
+        first, last = int(asked[1]), min(int(asked[2]), len(data) - 1)
+        self.send_response(206)
+        self.send_header("Content-Range", f"bytes {first}-{last}/{len(data)}")
+        self.send_header("Content-Length", str(last + 1 - first))
+        self.end_headers()
+        self.wfile.write(data[first : last + 1])
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+def test_a_static_catalog_over_http_gives_the_same_bytes(tmp_path: Path) -> None:
+    catalog = write_catalog(tmp_path / "c", [shot()])
+    server = ThreadingHTTPServer(("127.0.0.1", 0), partial(_Ranges, directory=str(catalog)))
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    try:
+        far = run(tmp_path / "far", f"http://127.0.0.1:{server.server_port}/catalog.json", bands=["blue", "swir16"])
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
+    assert far.digest == run(tmp_path / "near", catalog, bands=["blue", "swir16"]).digest
 
 
 def _truncate(path: Path) -> None:
