@@ -76,6 +76,11 @@ class Query:
         return after and (self.end is None or moment <= datetime.combine(self.end, time.max, UTC))
 
 
+def shown(text: str) -> str:
+    """A place or a message without the credentials that URLs in it may hold."""
+    return _CREDENTIALS.sub("", text)
+
+
 def _day(flag: str, text: str | None) -> date | None:
     try:
         return None if text is None else date.fromisoformat(text)
@@ -89,17 +94,15 @@ def search(location: str, query: Query) -> list[pystac.Item]:
     Raises:
         GeoductError: the catalog cannot be read, the collection is unknown or must be named, or nothing matches.
     """
-    shown = Source(location).digest if not Source(location).is_path else location  # a URL without its credentials
     try:
-        return select(list(track(_candidates(location, query), label="search")), query, shown)
+        return select(list(track(_candidates(location, query), label="search")), query, shown(location))
     except GeoductError:
         raise
     except Exception as error:
         if not _is_reading_error(error):
             raise
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        reason = _CREDENTIALS.sub("", reason)
-        raise GeoductError(f"{shown} cannot be read as a STAC catalog: {reason}") from error
+        raise GeoductError(f"{shown(location)} cannot be read as a STAC catalog: {shown(reason)}") from error
 
 
 def _is_reading_error(error: Exception) -> bool:
@@ -120,11 +123,13 @@ def _candidates(location: str, query: Query) -> Iterator[pystac.Item]:
         case {"type": "Feature"}:
             yield pystac.Item.from_file(href)
         case {"conformsTo": list()}:
-            yield from _ask(document, query)
+            if query.collection is None:
+                raise GeoductError(f"{shown(location)} is an API; name the --collection to search")
+            yield from _ask(document, query, query.collection)
         case {"type": "Catalog" | "Collection"} | {"stac_version": _, "links": _}:
             yield from _walk_all(pystac.Catalog.from_file(href), query)
         case _:
-            raise GeoductError(f"{location} is JSON, but no STAC catalog, collection, item or API landing page")
+            raise GeoductError(f"{shown(location)} is JSON, but no STAC catalog, collection, item or API landing page")
 
 
 def _document(location: str) -> tuple[str, dict[str, Any]]:
@@ -146,17 +151,15 @@ def _document(location: str) -> tuple[str, dict[str, Any]]:
         document = json.loads(text)
     except ValueError:
         kind = "HTML" if text.lstrip()[:1] == "<" else "no JSON"
-        raise GeoductError(f"{source.location} is {kind}; expected a STAC catalog or API") from None
+        raise GeoductError(f"{shown(source.location)} is {kind}; expected a STAC catalog or API") from None
     return location, document if isinstance(document, dict) else {}
 
 
-def _ask(landing: dict[str, Any], query: Query) -> Iterator[pystac.Item]:
+def _ask(landing: dict[str, Any], query: Query, collection: str) -> Iterator[pystac.Item]:
     from pystac_client import Client
 
     client = Client.from_dict(landing)
-    arguments: dict[str, Any] = {"datetime": query.interval, "limit": 100}
-    if query.collection:
-        arguments["collections"] = [query.collection]
+    arguments: dict[str, Any] = {"collections": [collection], "datetime": query.interval, "limit": 100}
     if query.area:
         arguments["intersects"] = shapely.geometry.mapping(query.area.geometry)
     yield from client.search(**arguments).items()
@@ -168,7 +171,7 @@ def _walk_all(catalog: pystac.Catalog, query: Query) -> Iterator[pystac.Item]:
     yield from _walk(catalog, query, known, extents)
     if query.collection and query.collection not in known:
         hint = nearest(query.collection, known) if known else "; it has no collections"
-        raise GeoductError(f"{catalog.get_self_href()} has no collection {query.collection!r}{hint}")
+        raise GeoductError(f"{shown(str(catalog.get_self_href()))} has no collection {query.collection!r}{hint}")
     if query.area and extents and not _near(extents, query.area):
         raise GeoductError(f"{query.area.said} lies outside the catalog, which covers {_cover(extents)}")
 

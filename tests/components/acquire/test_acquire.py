@@ -64,6 +64,17 @@ def test_only_the_window_is_read_and_it_lies_on_the_items_pixels(tmp_path: Path)
     assert (pixels(cube)[0, 1] == np.kron(made.pixels["swir16"], np.ones((2, 2), "uint16"))[window]).all()
 
 
+def test_an_area_in_geojson_gives_its_bounding_window(tmp_path: Path) -> None:
+    corners = [(EAST + 200, NORTH - 100), (EAST + 600, NORTH - 100), (EAST + 200, NORTH - 500)]
+    longitude, latitude = transform("EPSG:32627", "EPSG:4326", *zip(*corners, strict=True))
+    ring = [list(point) for point in zip(longitude, latitude, strict=True)]
+    (tmp_path / "aoi.geojson").write_text(json.dumps({"type": "Polygon", "coordinates": [[*ring, ring[0]]]}))
+    made = shot()
+    catalog = write_catalog(tmp_path / "c", [made])
+    cube = run(tmp_path, catalog, bands=["blue"], aoi=str(tmp_path / "aoi.geojson"))
+    assert (pixels(cube)[0, 0] == made.pixels["blue"][10:50, 20:60]).all()
+
+
 def test_mixed_baselines_agree(tmp_path: Path) -> None:
     truth = dn((80, 120), 3, low=0)
     old, new, done = (shot(n, f"2021-06-0{i}") for i, n in enumerate(("old", "new", "done"), 1))

@@ -200,6 +200,12 @@ def landing(base: str) -> dict[str, Any]:
     }  # fmt: skip
 
 
+def test_an_api_is_not_searched_through_all_its_collections(api: tuple[str, list[dict[str, Any]]]) -> None:
+    with pytest.raises(GeoductError, match="is an API; name the --collection to search"):
+        search(f"{api[0]}/", query(HERE))
+    assert not api[1]
+
+
 @pytest.mark.parametrize("kept", [False, True])
 def test_an_api_by_its_address_or_by_its_landing_page_in_a_file(
     api: tuple[str, list[dict[str, Any]]], tmp_path: Path, kept: bool
