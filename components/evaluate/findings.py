@@ -36,7 +36,8 @@ class Finding(NamedTuple):
 
 @dataclass(frozen=True)
 class Evidence:
-    """All that the rules look at. `train` counts train samples by class; `history` has a list of numbers per column."""
+    """All that the rules look at. `train` counts train samples by class; `history` has a list of numbers per column;
+    `same_patches` is whether the model was trained on this very PatchSet."""
 
     measured: Measured
     judged: Judged
@@ -47,12 +48,22 @@ class Evidence:
     history: History
     level: float
     bins: int
+    same_patches: bool
 
 
 def findings(evidence: Evidence) -> list[Finding]:
     """Every finding that the figures give, the most telling first."""
-    rules = (_gain, _confusion, _weakest, _overfit, _calibration, _borders, _places, _absent, _few_blocks)
+    rules = (_strange_patches, _gain, _confusion, _weakest, _overfit, _calibration, _borders, _places, _absent, _few_blocks)
     return [finding for rule in rules for finding in rule(evidence)]
+
+
+def _strange_patches(e: Evidence) -> Iterator[Finding]:
+    if not e.same_patches:
+        yield Finding(
+            "Make sure that the model has not seen these blocks",
+            "The model names another PatchSet as the one that it was trained on. If their areas overlap, these scores are "
+            "too good.",
+        )
 
 
 def _gain(e: Evidence) -> Iterator[Finding]:

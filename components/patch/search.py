@@ -15,9 +15,12 @@ import numpy as np
 from components.patch.geometry import DISCARDED, TEST, TRAIN, VAL, Cells, areas, fate, fates
 
 STARTS = 64
+RUNS = 4
 MOVES_PER_BLOCK = 60
 MOVES = (4_000, 60_000)
+"""Least and most moves in a run; runs after the first are left out where they would exceed the most together."""
 HOT, COLD = 0.05, 0.0003
+UNUSABLE = 5.0
 TOLERATED = 0.02
 """Deviation of a share from what was asked, above which it costs ten times as much."""
 
@@ -29,7 +32,8 @@ class Cost:
 
     The sum of: how far the shares of the kept windows are from those asked; the share that is discarded; how far
     each class's pixels are from being spread in the shares asked, weighted by the root of its frequency; and, for
-    each class, how far a split is from holding a quarter of its due, which counts most for train.
+    each class, how far a split is from holding a quarter of its due. A class in no train patch, or a split without
+    patches, costs more than all else can gain.
     """
 
     def __init__(self, weight: np.ndarray[Any, Any], shares: tuple[float, float, float]) -> None:
@@ -58,7 +62,7 @@ class Cost:
             + totals[DISCARDED, 0] / self._windows
             + 0.4 * (spread * self._importance).sum()
             + short @ self._urgency
-            + 5.0 * empty
+            + UNUSABLE * (empty + float((classes[TRAIN] == 0).sum()))
         )
 
 
@@ -73,7 +77,10 @@ def search(cells: Cells, shares: tuple[float, float, float], seed: int) -> Assig
     active = _active(cells)
     starts = [_layout(active, shares, rng) for _ in range(STARTS)]
     costs = [cost(_totals(cells.weight, fates(cells, start)[0])) for start in starts]
-    return _anneal(cells, starts[int(np.argmin(costs))], active, cost, rng)
+    moves = int(np.clip(MOVES_PER_BLOCK * active.sum(), *MOVES))
+    chosen = np.argsort(costs, kind="stable")[: max(1, min(RUNS, MOVES[1] // moves))]
+    results = [_anneal(cells, starts[int(i)], active, cost, moves, rng) for i in chosen]
+    return min(results, key=lambda result: result[0])[1]
 
 
 def _active(cells: Cells) -> np.ndarray[Any, Any]:
@@ -112,8 +119,9 @@ def _members(rectangles: np.ndarray[Any, Any], grid: tuple[int, int]) -> list[np
 
 
 def _anneal(
-    cells: Cells, start: Assignment, active: np.ndarray[Any, Any], cost: Cost, rng: np.random.Generator
-) -> Assignment:
+    cells: Cells, start: Assignment, active: np.ndarray[Any, Any], cost: Cost, moves: int, rng: np.random.Generator
+) -> tuple[float, Assignment]:
+    """One run from `start`: the lowest cost met and the assignment that has it."""
     grid = cells.blocks.grid
     blocks = np.flatnonzero(active.ravel())
     size = areas(cells.touched)
@@ -124,7 +132,6 @@ def _anneal(
     totals = _totals(cells.weight, fate_of)
     price = cost(totals)
     best, best_price = current.copy(), price
-    moves = int(np.clip(MOVES_PER_BLOCK * len(blocks), *MOVES))
     picks = rng.integers(0, len(blocks), moves)
     steps = rng.integers(0, 4, moves)
     wild = rng.integers(0, 3, moves)
@@ -156,7 +163,7 @@ def _anneal(
             totals, price = proposed, proposed_price
             if price < best_price:
                 best, best_price = current.copy(), price
-    return best.reshape(grid)
+    return best_price, best.reshape(grid)
 
 
 def _beside(current: Assignment, active: np.ndarray[Any, Any], block: int, step: int, grid: tuple[int, int]) -> int:

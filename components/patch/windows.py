@@ -18,7 +18,7 @@ REGION = 1024
 
 @dataclass(frozen=True)
 class Windows:
-    """Windows of `size` x `size` pixels: `row` and `col` of their upper left pixel, `counts` (window, class) of pixels."""
+    """Windows of `size` x `size` pixels: `row` and `col` of their upper left pixel, pixel `counts` (window, class)."""
 
     size: int
     row: np.ndarray[Any, np.dtype[np.int64]]

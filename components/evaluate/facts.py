@@ -1,0 +1,127 @@
+"""Facts about the data and the model, as rows of text for the page's tables."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from components.artifacts.model import Model
+from components.artifacts.patchset import SPLITS, PatchSet
+from components.evaluate.wording import count, percent
+
+STATISTICS = ("mean", "std", "min", "p02", "p50", "p98", "max")
+
+
+class Bar(NamedTuple):
+    """A scale bar: how much of the picture's width it takes, in per cent, and what it says."""
+
+    width: float
+    label: str
+
+
+def pixel_metres(patches: PatchSet) -> float | None:
+    """Ground sampling distance from the first footprint, in metres; None where the CRS has no length unit."""
+    crs = patches.index.crs
+    if crs is None or not crs.is_projected:
+        return None
+    west, _, east, _ = patches.index.geometry.iloc[0].bounds
+    return float((east - west) / patches.size * crs.axis_info[0].unit_conversion_factor)
+
+
+def scale_bar(width: int, patches: PatchSet) -> Bar | None:
+    """A round length of at most a quarter of `width` pixels of the scene."""
+    metres = pixel_metres(patches)
+    if metres is None:
+        return None
+    longest = width * metres / 4
+    power = 10.0 ** np.floor(np.log10(longest))
+    length = max(step * power for step in (1, 2, 5) if step * power <= longest)
+    label = f"{length / 1000:g} km" if length >= 1000 else f"{length:g} m"
+    return Bar(round(100 * length / (width * metres), 3), label)
+
+
+def splits(patches: PatchSet) -> list[dict[str, str]]:
+    """Per split: patches, their share, blocks, and area in square kilometres where the CRS tells it."""
+    index, metres = patches.index, pixel_metres(patches)
+    rows = []
+    for name in SPLITS:
+        part = index[index["split"] == name]
+        area = len(part) * (patches.size * (metres or 0)) ** 2 / 1e6
+        rows.append(
+            {
+                "name": name,
+                "patches": count(len(part)),
+                "share": percent(len(part) / len(index)),
+                "blocks": count(part["block"].nunique()),
+                "area": f"{area:,.1f} km²" if metres else "–",
+            }
+        )
+    return rows
+
+
+def class_shares(patches: PatchSet) -> list[dict[str, Any]]:
+    """Per class: mean share of a patch in each split, and in how many patches of each it dominates."""
+    index = patches.index
+    rows: list[dict[str, Any]] = []
+    for position, k in enumerate(patches.nomenclature):
+        column = f"fraction_{k.code}"
+        cells = []
+        for name in SPLITS:
+            part = index[index["split"] == name]
+            mean = float(part[column].mean()) if column in index.columns and len(part) else 0.0
+            cells.append((percent(mean), count(int((part["dominant"] == position).sum()))))
+        rows.append({"name": k.name, "code": k.code, "colour": k.colour, "cells": cells})
+    return rows
+
+
+def statistics(patches: PatchSet, model: Model) -> dict[str, Any]:
+    """The table of band statistics, in DN, and which bands the model uses."""
+    rows = [
+        {
+            "name": band,
+            "used": band in model.bands,
+            "cells": [f"{values[name]:.0f}" if name in values else "–" for name in STATISTICS],
+        }
+        for band, values in ((band, patches.statistics[band]) for band in patches.bands)
+    ]
+    return {"titles": STATISTICS, "rows": rows, "normalisation": model.normalisation}
+
+
+def model(model: Model) -> list[tuple[str, str]]:
+    """What the network is."""
+    parameters = sum(int(values.size) for values in model.weights().values())
+    architecture = model.architecture
+    words = ", ".join(
+        f"{k} {v}" for k, v in architecture.arguments.items() if isinstance(v, str | int) and k not in ("bands", "classes")
+    )
+    return [
+        ("Network", f"{architecture.name} ({words})" if words else architecture.name),
+        ("Numbers in it", count(parameters)),
+        ("Bands", ", ".join(model.bands)),
+        ("Normalisation", model.normalisation),
+        ("Patch", f"{model.size} × {model.size} pixels"),
+    ]
+
+
+def split_report(patches: PatchSet) -> list[tuple[str, str]]:
+    """What the PatchSet says of its split, as rows of name and value; empty if it says nothing."""
+    stored = patches.attrs.get("split")
+    return list(_flat(stored)) if isinstance(stored, Mapping) else []
+
+
+def _flat(value: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
+    for key, inner in value.items():
+        name = f"{prefix} · {key}" if prefix else str(key)
+        name = name.replace("_", " ")
+        if isinstance(inner, Mapping):
+            yield from _flat(inner, name)
+        elif isinstance(inner, Sequence) and not isinstance(inner, str):
+            yield name, ", ".join(_plain(item) for item in inner)
+        else:
+            yield name, _plain(inner)
+
+
+def _plain(value: Any) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
