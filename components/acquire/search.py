@@ -12,6 +12,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time
 from typing import Any
+from urllib.parse import urljoin
 
 import pystac
 import shapely
@@ -23,6 +24,9 @@ from components.progress import track
 
 _CREDENTIALS = re.compile(r"(?<=://)[^/@\s]*@|\?\S*")
 """What a URL in a message may hold that nobody else should read: user, password, query."""
+
+_CAUSE = re.compile(r"Max retries exceeded .*\(Caused by \w+\(.*?\): (.+?)[\"']?\)\)$")
+"""What lies behind urllib3's account of a failed connection."""
 
 
 @dataclass(frozen=True)
@@ -101,7 +105,9 @@ def search(location: str, query: Query) -> list[pystac.Item]:
     except Exception as error:
         if not _is_reading_error(error):
             raise
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
+        if cause := _CAUSE.search(reason):
+            reason = f"no connection: {cause[1]}"
         raise GeoductError(f"{shown(location)} cannot be read as a STAC catalog: {shown(reason)}") from error
 
 
@@ -125,7 +131,7 @@ def _candidates(location: str, query: Query) -> Iterator[pystac.Item]:
         case {"conformsTo": list()}:
             if query.collection is None:
                 raise GeoductError(f"{shown(location)} is an API; name the --collection to search")
-            yield from _ask(document, query, query.collection)
+            yield from _ask(document, href, query, query.collection)
         case {"type": "Catalog" | "Collection"} | {"stac_version": _, "links": _}:
             yield from _walk_all(pystac.Catalog.from_file(href), query)
         case _:
@@ -155,14 +161,26 @@ def _document(location: str) -> tuple[str, dict[str, Any]]:
     return location, document if isinstance(document, dict) else {}
 
 
-def _ask(landing: dict[str, Any], query: Query, collection: str) -> Iterator[pystac.Item]:
-    from pystac_client import Client
+def _ask(landing: dict[str, Any], base: str, query: Query, collection: str) -> Iterator[pystac.Item]:
+    """Search an API, by POST where it takes it.
 
-    client = Client.from_dict(landing)
-    arguments: dict[str, Any] = {"collections": [collection], "datetime": query.interval, "limit": 100}
-    if query.area:
-        arguments["intersects"] = shapely.geometry.mapping(query.area.geometry)
-    yield from client.search(**arguments).items()
+    The landing page is at hand, so the search is made from its link; pystac-client's Client would fetch the page's
+    own `root` again before it uses the link.
+    """
+    from pystac_client import ItemSearch
+
+    links = [link for link in landing.get("links", []) if link.get("rel") == "search"]
+    if not links:
+        raise GeoductError(f"{shown(base)} is an API without a search link; expected one of STAC API - Item Search")
+    link = next((link for link in links if link.get("method") == "POST"), links[0])
+    yield from ItemSearch(
+        url=urljoin(base, link["href"]),
+        method=link.get("method", "GET"),
+        collections=[collection],
+        datetime=query.interval,
+        intersects=shapely.geometry.mapping(query.area.geometry) if query.area else None,
+        limit=100,
+    ).items()
 
 
 def _walk_all(catalog: pystac.Catalog, query: Query) -> Iterator[pystac.Item]:

@@ -196,7 +196,11 @@ def landing(base: str) -> dict[str, Any]:
     return {
         "type": "Catalog", "id": "api", "description": "of a test", "stac_version": "1.0.0",
         "conformsTo": [f"https://api.stacspec.org/v1.0.0/{name}" for name in conforms],
-        "links": [{"rel": "search", "href": f"{base}/search", "method": "POST", "type": "application/geo+json"}],
+        "links": [
+            {"rel": "root", "href": f"{base}/not-asked-for"},
+            {"rel": "search", "href": f"{base}/not-asked-for", "method": "GET"},
+            {"rel": "search", "href": f"{base}/search", "method": "POST"},
+        ],
     }  # fmt: skip
 
 
@@ -224,8 +228,10 @@ def test_an_api_by_its_address_or_by_its_landing_page_in_a_file(
 
 
 def test_a_server_that_does_not_answer_is_named_without_its_credentials(api: tuple[str, list[dict[str, Any]]]) -> None:
-    # one address that answers 404, and one where nobody listens
-    for base in (api[0].replace("http://", "http://user:secret@"), "http://user:secret@127.0.0.1:9"):
-        with pytest.raises(GeoductError, match=r"http://127.0.0.1:\d+/nothing cannot be read") as caught:
-            search(f"{base}/nothing?token=secret", query())
+    answers_404 = api[0].removeprefix("http://"), "<html>gone</html>"
+    nobody_listens = "127.0.0.1:9", r"no connection: Failed to establish a new connection: \[Errno \d+\] \D+"
+    for server, reason in (answers_404, nobody_listens):
+        expected = f"^http://{server}/nothing cannot be read as a STAC catalog: {reason}$"
+        with pytest.raises(GeoductError, match=expected) as caught:
+            search(f"http://user:secret@{server}/nothing?token=secret", query())
         assert "secret" not in str(caught.value)
