@@ -49,7 +49,7 @@ def draw(classes: Path, nomenclature: Nomenclature, target: Path) -> None:
     # A small map is enlarged: every pixel of it to a whole number of pixels on the page.
     zoom = max(1, 600 // max(shape))
     height, width = shape[0] * zoom, shape[1] * zoom
-    legend, margin, below = 380, 20, 60
+    legend, margin, below = 340, 20, 60
     total = (width + legend + 3 * margin, max(height + below, 34 * (2 + int((counts > 0).sum()))) + 2 * margin)
     figure = Figure(figsize=(total[0] / DPI, total[1] / DPI), dpi=DPI)
     FigureCanvasAgg(figure)
