@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from components.artifacts.model import Model
 from components.artifacts.patchset import SPLITS, PatchSet
@@ -61,6 +62,28 @@ def splits(patches: PatchSet) -> list[dict[str, str]]:
     return rows
 
 
+def nearest_train(patches: PatchSet, numbers: NDArray[np.int64]) -> int:
+    """Pixels between the patches `numbers` and the nearest train patch; negative by how far two overlap."""
+    from scipy.spatial import cKDTree
+
+    corners = patches.index[["row", "col"]].to_numpy(np.float64)
+    distance, _ = cKDTree(corners[patches.indices("train")]).query(corners[numbers], p=np.inf)
+    return int(distance.min()) - patches.size
+
+
+def gap_sentence(patches: PatchSet, numbers: NDArray[np.int64]) -> str:
+    """How far the held-out patches are from training, as found in the index, not as asked for."""
+    gap, metres = nearest_train(patches, numbers), pixel_metres(patches)
+    if gap < 0:
+        return f"Held-out and train patches overlap by up to {-gap} pixels: these scores are too good."
+    if gap == 0:
+        return (
+            "Held-out and train patches touch: there is no buffer between them, so these scores are a little too good."
+        )
+    length = f" ({gap * metres:,.0f} m)" if metres else ""
+    return f"Between a held-out patch and the nearest train patch lie at least {gap} pixels{length}."
+
+
 def class_shares(patches: PatchSet) -> list[dict[str, Any]]:
     """Per class: mean share of a patch in each split, and in how many patches of each it dominates."""
     index = patches.index
@@ -94,7 +117,9 @@ def model(model: Model) -> list[tuple[str, str]]:
     parameters = sum(int(values.size) for values in model.weights().values())
     architecture = model.architecture
     words = ", ".join(
-        f"{k} {v}" for k, v in architecture.arguments.items() if isinstance(v, str | int) and k not in ("bands", "classes")
+        f"{k} {v}"
+        for k, v in architecture.arguments.items()
+        if isinstance(v, str | int) and k not in ("bands", "classes")
     )
     return [
         ("Network", f"{architecture.name} ({words})" if words else architecture.name),

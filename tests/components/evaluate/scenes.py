@@ -18,7 +18,13 @@ from tests import makers
 
 BANDS = ("B02", "B03", "B04", "B08")
 SPECTRA = np.array(
-    [[300, 500, 400, 3000], [900, 1000, 1100, 1500], [250, 200, 120, 60], [800, 1200, 900, 2600], [1500, 1600, 1800, 2200]]
+    [
+        [300, 500, 400, 3000],
+        [900, 1000, 1100, 1500],
+        [250, 200, 120, 60],
+        [800, 1200, 900, 2600],
+        [1500, 1600, 1800, 2200],
+    ]
 )
 """DN of each class in each of `BANDS`."""
 
@@ -57,7 +63,9 @@ def patchset(
     cells.sort(key=lambda cell: (["train", "val", "test"].index(cell[0]), cell[1:]))
     images = np.stack([image[:, y : y + size, x : x + size] for _, _, y, x in cells])
     labels = np.stack([label[y : y + size, x : x + size] for _, _, y, x in cells])
-    train = images[[i for i, cell in enumerate(cells) if cell[0] == "train"]].transpose(1, 0, 2, 3).reshape(len(bands), -1)
+    train = (
+        images[[i for i, cell in enumerate(cells) if cell[0] == "train"]].transpose(1, 0, 2, 3).reshape(len(bands), -1)
+    )
     statistics = {
         band: {
             "mean": float(v.mean()),
@@ -113,7 +121,15 @@ def model(
 
     names = names or patches.nomenclature
     architecture = (
-        Architecture("unet", {"encoder": "timm-mobilenetv3_small_minimal_100", "bands": len(bands), "classes": len(names), "decoder": [16, 16, 8, 8, 8]})
+        Architecture(
+            "unet",
+            {
+                "encoder": "timm-mobilenetv3_small_minimal_100",
+                "bands": len(bands),
+                "classes": len(names),
+                "decoder": [16, 16, 8, 8, 8],
+            },
+        )
         if task == "segmentation"
         else Architecture("timm", {"encoder": "mobilenetv3_small_050", "bands": len(bands), "classes": len(names)})
     )
