@@ -54,3 +54,7 @@ test: lint ## Everything: lint, types, all tests
 .PHONY: bench
 bench: $(READY) ## Measure against peers and limits; prints ratios taken in one run
 	python -m benchmarks
+
+.PHONY: docs
+docs: $(READY) ## Write docs/components.md from the components' signatures
+	python -m components.reference

@@ -11,6 +11,7 @@ from typing import TypeVar
 
 from components.progress import track
 
+B = TypeVar("B")
 R = TypeVar("R")
 
 
@@ -59,12 +60,13 @@ def cores() -> int:
 
 
 def run_blocks(
-    function: Callable[[Block], R], blocks: Sequence[Block], *, workers: int | None = None, label: str = ""
+    function: Callable[[B], R], blocks: Sequence[B], *, workers: int | None = None, label: str = ""
 ) -> Iterator[R]:
     """Call `function` on every block in `workers` threads and yield the results in the order of `blocks`.
 
-    At most `2 * workers` results are held at a time, so memory does not grow with the number of blocks. The
-    first exception ends the run: blocks not yet begun are given up and it is raised here.
+    A block may be anything that names a piece of work, such as a time step with its block. At most `2 * workers`
+    results are held at a time, so memory does not grow with the number of blocks. The first exception ends the run:
+    blocks not yet begun are given up and it is raised here.
     """
     count = workers or cores()
     with ThreadPoolExecutor(count) as pool:

@@ -35,3 +35,8 @@ def track(iterable: Iterable[T], *, total: int | None = None, label: str = "") -
         ascii=True,
         bar_format="{desc}: {n_fmt}/{total_fmt} [{elapsed}<{remaining}]\n",
     )
+
+
+def say(line: str) -> None:
+    """Tell one line to whoever watches, on standard error, above a bar if there is one."""
+    tqdm.write(line, file=sys.stderr)

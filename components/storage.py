@@ -38,7 +38,7 @@ def _running(host: str, pid: int) -> bool:
 
 
 def stage(target: Path, key: str = FRESH) -> Path:
-    """Name a staging path beside `target`.
+    """Name a staging path beside `target`, absolute, so that no library takes it for a path within something else.
 
     With a `key`, what a dead process of the same key left is taken over under the new name; it then exists. All
     other remains of dead processes are removed. Those of other machines are kept unless their key is taken over.
@@ -53,8 +53,8 @@ def stage(target: Path, key: str = FRESH) -> Path:
     if not os.access(target.parent, os.W_OK | os.X_OK):
         raise GeoductError(f"{target.parent} is not writable")
     _restore(target)
-    staged = target.parent / _name(target, key)
-    for remains in sorted(target.parent.glob(".*.partial")):
+    staged = target.absolute().parent / _name(target, key)
+    for remains in sorted(staged.parent.glob(".*.partial")):
         found = _NAME.match(remains.name)
         if not found or found["target"] != target.name:
             continue

@@ -92,12 +92,9 @@ def activate(root: Path, name: str) -> str:
         GeoductError: it is unknown or faulty, or data that it needs are not here; `params.yaml` is then unchanged.
     """
     text = render(root, name)
-    for place in read(root, name).get("needs", []):
+    for place, remedy in (read(root, name).get("needs") or {}).items():
         if not (root / place).exists():
-            raise GeoductError(
-                f"experiment {name!r} needs {place}, which is not here; link the folder of real sample data "
-                "to samples/ (make samples SAMPLES=<folder>)"
-            )
+            raise GeoductError(f"experiment {name!r} needs {place}, which is not here; {remedy}")
     partial = root / f".{PARAMS}.partial"
     partial.write_text(text)
     partial.replace(root / PARAMS)

@@ -8,12 +8,14 @@ from pathlib import Path
 from typing import Any, Literal
 
 import geopandas
+import google_crc32c
 import numpy as np
 import zarr
 
 from components.artifacts.nomenclature import IGNORE, Nomenclature
 from components.artifacts.zarrs import ZarrArtifact, consolidate, create_array, create_group, write_bands
 from components.errors import GeoductError
+from components.progress import track
 
 INDEX = "index.parquet"
 SPLITS = ("train", "val", "test")
@@ -67,6 +69,46 @@ class PatchSet(ZarrArtifact):
         """Numbers of the patches of a split, ascending."""
         return np.flatnonzero(self.index["split"].to_numpy() == split)
 
+    @property
+    def split_report(self) -> dict[str, Any]:
+        """How the split came out: `asked` and `reached` shares, `discarded`, per-class shares, buffer; see `patch`."""
+        return dict(self.attribute("split"))
+
+    def verify(self) -> None:
+        """Compare each patch with its checksum in the index, then every file with the manifest.
+
+        Raises:
+            GeoductError: a patch or a file is damaged; a patch is named by its id.
+        """
+        image, label = self.array("image"), self.array("label")
+        step = (image.shards or image.chunks)[0]
+        count = image.shape[0]
+        for start in track(range(0, count, step), label="verify"):
+            try:
+                images, labels = np.asarray(image[start : start + step]), np.asarray(label[start : start + step])
+            except (ValueError, RuntimeError, OSError):
+                self._verify_singly(range(start, min(start + step, count)))
+                raise
+            for i in range(len(images)):
+                self._compare(start + i, images[i], labels[i])
+        super().verify()
+
+    def _verify_singly(self, patches: range) -> None:
+        """Find the first patch that cannot be read."""
+        for i in patches:
+            try:
+                self.array("image")[i], self.array("label")[i]
+            except (ValueError, RuntimeError, OSError) as error:
+                raise self._damaged(i, f"it cannot be decoded ({error})") from None
+
+    def _compare(self, patch: int, image: np.ndarray[Any, Any], label: np.ndarray[Any, Any]) -> None:
+        found, expected = checksum(image, label), int(self.index["crc32c"].iloc[patch])
+        if found != expected:
+            raise self._damaged(patch, f"its checksum is {found:08x}, the index says {expected:08x}")
+
+    def _damaged(self, patch: int, what: str) -> GeoductError:
+        return GeoductError(f"{self.path} is damaged: patch {self.index['id'].iloc[patch]!r} (number {patch}): {what}")
+
     def validate(self) -> None:
         """Check the arrays, that the index has a row for each patch, and the columns of the index."""
         super().validate()
@@ -77,6 +119,11 @@ class PatchSet(ZarrArtifact):
             raise GeoductError(f"{self.path / INDEX} lacks the column {missing[0]!r}")
         if set(self.statistics) != set(self.bands):
             raise GeoductError(f"{self.path} has statistics of {sorted(self.statistics)}; expected {self.bands}")
+
+
+def checksum(image: np.ndarray[Any, Any], label: np.ndarray[Any, Any]) -> int:
+    """CRC-32C of one patch: of its image's bytes (band, y, x; little-endian), then of its label's."""
+    return int(google_crc32c.extend(google_crc32c.value(image.astype("<u2").tobytes()), label.tobytes()))
 
 
 def patches_per_shard(bands: int, size: int) -> int:
@@ -94,7 +141,7 @@ def create_patchset(
 ) -> tuple[zarr.Array[Any], zarr.Array[Any]]:
     """Lay out an empty PatchSet and return its arrays `(image, label)`, to be written a whole shard at a time.
 
-    `attributes` must hold `statistics`; the caller writes `index.parquet` beside.
+    `attributes` must hold `statistics` (`describe_patchset` can replace it); `write_index` writes the index beside.
     """
     group = create_group(path, {"bands": list(bands), "nomenclature": nomenclature.to_dict(), **attributes})
     write_bands(group, bands)
@@ -122,3 +169,14 @@ def create_patchset(
     )
     consolidate(path)
     return image, label
+
+
+def describe_patchset(path: Path, attributes: Mapping[str, Any]) -> None:
+    """Set attributes that are known only once the patches are written: `statistics`, `split`, `label_source`."""
+    zarr.open_group(path, mode="r+", zarr_format=3).attrs.update(dict(attributes))
+    consolidate(path)
+
+
+def write_index(path: Path, index: geopandas.GeoDataFrame) -> None:
+    """Write the index, one row a patch in order of the patches. The same index gives the same bytes."""
+    index.to_parquet(path / INDEX, index=False, compression="zstd")

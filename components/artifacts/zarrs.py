@@ -29,7 +29,8 @@ SHARD = 2048
 GRID = "spatial_ref"
 
 
-def _codecs(dtype: np.dtype[Any]) -> list[Any]:
+def codecs_of(dtype: np.dtype[Any]) -> list[Any]:
+    """The house codec: what stands between a chunk's bytes and the file."""
     # lz4 with bitshuffle: within 1.2x of the size of zstd on 12-bit reflectance, and decoded three times faster.
     blosc = zarr.codecs.BloscCodec(
         cname=zarr.codecs.BloscCname.lz4,
@@ -77,7 +78,7 @@ def create_array(
         dtype=dtype,
         chunks=fitted,
         shards=whole,
-        compressors=_codecs(np.dtype(dtype)),
+        compressors=codecs_of(np.dtype(dtype)),
         fill_value=fill_value,
         dimension_names=tuple(dims),
         attributes=dict(attributes or {}),

@@ -13,7 +13,7 @@ import zlib
 from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import Any, NamedTuple, TypedDict
+from typing import Any, TypedDict
 
 import numpy as np
 import torch
@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 from components.artifacts.patch_order import BUFFER_SHARDS, Indices, batch_bounds, rank_share, shuffled_order
 from components.artifacts.patch_reader import PatchReader
 from components.errors import GeoductError
+from components.learning.normalisation import Scaling, normalise
 
 THREAD_NAME = "geoduct-patches"
 _DRAW_STREAM, _TURN_STREAM = 3, 4  # apart from the streams of patch_order
@@ -38,13 +39,6 @@ class Batch(TypedDict):
     index: torch.Tensor
 
 
-class Scaling(NamedTuple):
-    """A normalisation, `(DN - offset) * scale`, per band in the order of the bands asked for; float32 (band,)."""
-
-    offset: NDArray[np.float32]
-    scale: NDArray[np.float32]
-
-
 def dihedral(array: NDArray[Any], turn: int) -> NDArray[Any]:
     """One of the eight flips and quarter turns, 0 to 7, of the last two axes, as a view; 0 changes nothing."""
     if turn & 1:
@@ -54,26 +48,23 @@ def dihedral(array: NDArray[Any], turn: int) -> NDArray[Any]:
     return array.swapaxes(-1, -2) if turn & 4 else array
 
 
-def normalise(patch: NDArray[np.uint16], scaling: Scaling, out: NDArray[np.float32]) -> None:
-    """Normalise `patch` (band, y, x) into `out` of that shape; nodata (DN 0) becomes 0, the mean when standardising."""
-    np.copyto(out, patch)
-    np.subtract(out, scaling.offset[:, None, None], out=out)
-    np.multiply(out, scaling.scale[:, None, None], out=out)
-    if patch.min() == 0:
-        np.copyto(out, 0, where=patch == 0)
-
-
-class _Buffers:
+class BatchMemory:
     """Memory for batches, used again once no tensor shares it, however long the consumer keeps one.
 
     Fresh memory for each batch would be zeroed page by page by the kernel, a good part of the time of decoding into it.
+
+    Args:
+        shape: of the largest batch, (patch, …).
+        dtype: of its elements.
+        pinned: page-locked, for copies to a GPU beside its work.
     """
 
-    def __init__(self, shape: tuple[int, ...], dtype: torch.dtype, pinned: bool) -> None:
+    def __init__(self, shape: tuple[int, ...], dtype: torch.dtype, *, pinned: bool = False) -> None:
         self.shape, self.dtype, self.pinned = shape, dtype, pinned
         self._free: deque[NDArray[Any]] = deque()
 
     def take(self, n: int) -> torch.Tensor:
+        """A tensor of `n` patches whose content is undefined; any thread may ask."""
         if self.pinned:
             # torch's own pinned allocator keeps a block until the copies to the GPU that read it are done.
             return torch.empty((n, *self.shape[1:]), dtype=self.dtype, pin_memory=True)
@@ -149,8 +140,8 @@ class PatchLoader:
         size = int(np.diff(self._bounds).max())
         shape = reader.image.shape[2:]
         pixel, index = (torch.uint16, torch.uint8) if scaling is None else (torch.float32, torch.int64)
-        self._images = _Buffers((size, len(self.bands), *shape), pixel, pin_memory)
-        self._masks = _Buffers((size, *shape), index, pin_memory)
+        self._images = BatchMemory((size, len(self.bands), *shape), pixel, pinned=pin_memory)
+        self._masks = BatchMemory((size, *shape), index, pinned=pin_memory)
 
     def __len__(self) -> int:
         """Batches of a whole epoch of this rank, also where a pass resumes within one."""

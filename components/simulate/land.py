@@ -22,7 +22,7 @@ PERIOD = 660.0
 """Distance from one valley to the next, in pixels of 10 m."""
 REGION = 105.0
 """Mean width of a region, in pixels."""
-LAKE_CELL = 300.0
+LAKE_CELL = 320.0
 """One lake, where it fits, in each square of this width in pixels."""
 BEND = 3.0
 """Half width of the water of a river, in pixels."""
@@ -112,30 +112,35 @@ def _regions(grid: Grid, seed: int) -> tuple[Floats, Ints]:
     return np.take(at_centre.ravel(), found), np.take(number.ravel(), found)
 
 
-def _dealt(centre_height: Floats, region: Ints) -> npt.NDArray[np.uint8]:
+def _dealt(centre_height: Floats, region: Ints, seed: int) -> npt.NDArray[np.uint8]:
     """Cover of each region, by its place in the deal and the height of its centre."""
-    turn = ((region // 65536) * 3 + (region & 65535)) % 7
+    turn = ((region // 65536) * 3 + (region & 65535) + key_of(seed, "deal")) % 7
     low, high = np.array(LOWLAND_DEAL, np.uint8), np.array(UPLAND_DEAL, np.uint8)
-    return np.where(centre_height < np.float32(HIGHLAND), low[turn], high[turn])
+    cover: npt.NDArray[np.uint8] = np.where(centre_height < np.float32(HIGHLAND), low[turn], high[turn])
+    return cover
 
 
 def _lakes(grid: Grid, seed: int, shore: Floats) -> npt.NDArray[np.bool_]:
     """Where lakes lie: one warped disc in each square whose centre is neither at sea nor on the heights."""
-    y = grid.y.astype(np.float32) + np.float32(5.0) * shore
-    x = grid.x.astype(np.float32) - np.float32(5.0) * shore
+    bay = np.float32(13.0) * grid.smooth(key_of(seed, "bay"), 70.0)
+    cape = np.float32(13.0) * grid.smooth(key_of(seed, "cape"), 70.0)
+    y = grid.y.astype(np.float32) + np.float32(4.0) * shore + bay
+    x = grid.x.astype(np.float32) - np.float32(4.0) * shore + cape
     rows, columns = np.floor(y / LAKE_CELL).astype(np.int64), np.floor(x / LAKE_CELL).astype(np.int64)
     top, left = int(rows.min()), int(columns.min())
     across = np.arange(left, int(columns.max()) + 1)[None, :]
     down = np.arange(top, int(rows.max()) + 1)[:, None]
-    centre_y = (down + 0.5 + 0.5 * (uniform(key_of(seed, "ly"), down, across) - 0.5)) * LAKE_CELL
-    centre_x = (across + 0.5 + 0.5 * (uniform(key_of(seed, "lx"), down, across) - 0.5)) * LAKE_CELL
-    radius = 36.0 + 28.0 * uniform(key_of(seed, "lr"), down, across)
+    centre_y = (down + 0.5 + 0.4 * (uniform(key_of(seed, "ly"), down, across) - 0.5)) * LAKE_CELL
+    centre_x = (across + 0.5 + 0.4 * (uniform(key_of(seed, "lx"), down, across) - 0.5)) * LAKE_CELL
+    radius = 36.0 + 24.0 * uniform(key_of(seed, "lr"), down, across)
     height = relief(Points(centre_y, centre_x), seed).height
     radius[(height < SEA_LEVEL + 0.3) | (height > 0.5)] = 0.0
     index = (rows - top) * across.size + (columns - left)
     distance = (np.take(centre_y.astype(np.float32).ravel(), index) - y) ** 2
     distance += (np.take(centre_x.astype(np.float32).ravel(), index) - x) ** 2
-    return distance < np.take((radius**2).astype(np.float32).ravel(), index)
+    reach = np.take((radius**2).astype(np.float32).ravel(), index)
+    lakes: npt.NDArray[np.bool_] = distance < reach
+    return lakes
 
 
 def survey(grid: Grid, seed: int) -> Land:
@@ -145,7 +150,7 @@ def survey(grid: Grid, seed: int) -> Land:
     shore = fractal(grid, key_of(seed, "shore"), 40.0, 3)
     edge = height + np.float32(0.035) * shore
     centre_height, region = _regions(grid, seed)
-    classes = _dealt(centre_height, region)
+    classes = _dealt(centre_height, region, seed)
     classes = np.where(edge > np.float32(ROCK_LINE), np.uint8(ROCK), classes)
     classes = np.where(edge > np.float32(ICE_LINE), np.uint8(GLACIER), classes)
     classes = np.where(_lakes(grid, seed, shore), np.uint8(LAKE), classes)
@@ -162,7 +167,7 @@ def survey(grid: Grid, seed: int) -> Land:
     above = np.maximum(height - np.float32(SEA_LEVEL), np.float32(0))
     crags = fractal(grid, key_of(seed, "crag"), 48.0, 4, gain=0.55)
     metres = np.float32(330.0) * above * np.sqrt(above)
-    metres += np.float32(26.0) * ramp(height, -0.3, 1.0) * crags + np.float32(2.0) * shore * (above > 0)
+    metres += np.float32(42.0) * ramp(height, -0.3, 1.0) * crags + np.float32(2.0) * shore * (above > 0)
     metres = np.where((classes == SEA) | (classes == LAKE), np.float32(0), metres)
     return Land(classes, height, metres, river, gravel, region)
 
@@ -189,4 +194,6 @@ def parcels(
         np.minimum(along - column, np.float32(1) + column - along) * np.float32(length),
         np.minimum(across - row, np.float32(1) + row - across) * np.float32(width),
     )
-    return hashed(key_of(seed, name + " id") ^ 0x5BD1, row.astype(np.int64) * 4096 + region, column.astype(np.int64)), edge
+    return hashed(
+        key_of(seed, name + " id") ^ 0x5BD1, row.astype(np.int64) * 4096 + region, column.astype(np.int64)
+    ), edge

@@ -16,6 +16,7 @@ import numpy.typing as npt
 
 Floats = npt.NDArray[np.float32]
 Ints = npt.NDArray[np.int64]
+Positions = npt.NDArray[np.floating]
 Hashes = npt.NDArray[np.uint32]
 
 SPLINE_STD = np.float32(0.1385)
@@ -77,7 +78,7 @@ def _weights(fraction: Floats) -> tuple[Floats, Floats, Floats, Floats]:
     )
 
 
-def _lattice(position: npt.NDArray[np.float64], wavelength: float) -> tuple[Ints, Floats]:
+def _lattice(position: Positions, wavelength: float) -> tuple[Ints, Floats]:
     scaled = position / wavelength
     floor = np.floor(scaled)
     return floor.astype(np.int64), (scaled - floor).astype(np.float32)
@@ -87,11 +88,11 @@ class Sites(Protocol):
     """Places at which noise can be asked for. Coordinates are pixels of 10 m from the archive's origin."""
 
     @property
-    def y(self) -> npt.NDArray[np.float64]:
+    def y(self) -> Positions:
         """Rows; broadcasts against `x`."""
 
     @property
-    def x(self) -> npt.NDArray[np.float64]:
+    def x(self) -> Positions:
         """Columns; broadcasts against `y`."""
 
     def smooth(self, key: int, wavelength: float) -> Floats:
@@ -119,12 +120,12 @@ class Grid:
         return (np.arange(self.width) + self.x0 // self.step)[None, :]
 
     @property
-    def y(self) -> npt.NDArray[np.float64]:
+    def y(self) -> Positions:
         """Rows of the cell centres, `(height, 1)`."""
         return (self.rows + 0.5) * self.step
 
     @property
-    def x(self) -> npt.NDArray[np.float64]:
+    def x(self) -> Positions:
         """Columns of the cell centres, `(1, width)`."""
         return (self.columns + 0.5) * self.step
 
@@ -152,8 +153,8 @@ class Grid:
 class Points:
     """Scattered places: `y` and `x` of one shape."""
 
-    y: npt.NDArray[np.float64]
-    x: npt.NDArray[np.float64]
+    y: Positions
+    x: Positions
 
     def smooth(self, key: int, wavelength: float) -> Floats:
         """The same noise as `Grid.smooth`, up to rounding, at scattered places."""
@@ -181,5 +182,5 @@ def fractal(sites: Sites, key: int, wavelength: float, octaves: int, gain: float
 
 def ramp(value: Floats, low: float, high: float) -> Floats:
     """Rise smoothly from 0 at `low` to 1 at `high` (cubic Hermite)."""
-    t = np.clip((value - np.float32(low)) * np.float32(1.0 / (high - low)), np.float32(0), np.float32(1))
+    t: Floats = np.clip((value - np.float32(low)) * np.float32(1.0 / (high - low)), np.float32(0), np.float32(1))
     return t * t * (np.float32(3.0) - np.float32(2.0) * t)

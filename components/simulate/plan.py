@@ -82,6 +82,13 @@ def sun(time: datetime) -> tuple[float, float]:
     return math.degrees(elevation), (math.degrees(south) + 180.0) % 360.0
 
 
+def _swing(place: int, count: int) -> float:
+    """How far cloud cover is from its mean: below and above by turns, and at it where one is left over."""
+    if count % 2 and place == count - 1:
+        return 0.0
+    return 0.35 if place % 2 else -0.35
+
+
 def acquisitions(dates: int, seed: int, cloud_cover: float) -> list[Acquisition]:
     """Plan `dates` acquisitions in order of time: the first half in the summer of 2020, the rest in that of 2023.
 
@@ -103,8 +110,7 @@ def acquisitions(dates: int, seed: int, cloud_cover: float) -> list[Acquisition]
         new = baseline >= "04.00"
         applied = late and place % 2 == 0
         overcast = dates >= 4 and index == dates - 2
-        # Alternately below and above the mean, so that the mean is met.
-        cover = cloud_cover * (1.0 + (0.35 if index % 2 else -0.35))
+        cover = cloud_cover * (1.0 + _swing(index - (dates >= 4 and index > dates - 2), dates - (dates >= 4)))
         elevation, azimuth = sun(time)
         platform = "ab"[index % 2]
         plan.append(

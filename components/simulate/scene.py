@@ -12,12 +12,14 @@ from components.simulate.cover import Cover, cover, season
 from components.simulate.land import Land, survey
 from components.simulate.noise import Floats, Grid, key_of, normal
 from components.simulate.plan import Acquisition
-from components.simulate.sky import SHADOW, Codes, Mask, Sky, Weather, classify, half_of, look_up
+from components.simulate.sky import SHADOW, Codes, Mask, Weather, classify, half_of, look_up
 from components.simulate.spectra import CIRRUS, CLOUD, NOISE_STD, SPECTRA, bands_at, mix
 
 HALO = 6
 """Pixels of 10 m that a window is grown by on every side: enough for smearing and slopes, whole pixels of 60 m."""
 RESOLUTIONS = (10, 20, 60)
+SWATH_SHARE, SWATH_SLANT = 0.16, 0.28
+"""The edge of the swath cuts the upper side at this share of it, and moves west by the slant on its way down."""
 
 DN = npt.NDArray[np.uint16]
 
@@ -111,13 +113,15 @@ def _blur(field: Floats) -> Floats:
 
 
 def _swath(grid: Grid, size: int) -> Mask:
-    """Which cells of `grid` (60 m) lie outside the swath: a corner in the north-west, cut by the swath's slanted edge."""
-    return grid.x + 0.28 * grid.y < 0.16 * size
+    """Which cells of `grid` (60 m) lie outside the swath: the north-western corner, cut off by a slanted edge."""
+    outside: Mask = grid.x + SWATH_SLANT * grid.y < SWATH_SHARE * size
+    return outside
 
 
 def _stored(reflectance: Floats, offset: int) -> DN:
     value = np.rint(reflectance * np.float32(10000.0) + np.float32(offset))
-    return np.clip(value, 1, 65535).astype(np.uint16)
+    stored: DN = np.clip(value, 1, 65535).astype(np.uint16)
+    return stored
 
 
 def acquire(ground: Ground, item: Acquisition, weather: Weather, seed: int, size: int) -> Reading:
@@ -125,7 +129,7 @@ def acquire(ground: Ground, item: Acquisition, weather: Weather, seed: int, size
     grid = ground.grid
     parts = season(ground.cover, item.day)
     light = sunlight(ground.cover, item)
-    sky = look_up(grid, seed, item, weather)
+    sky = look_up(grid, seed, item, weather, size)
     scl = classify(ground.land, ground.cover, parts, light, sky)
     shares = {material: pyramid(share) for material, share in parts.items()}
     bright = pyramid(light * ground.cover.shade)

@@ -2,7 +2,7 @@
 
 Clouds live on the 20 m grid of the SCL. Their opacity is then smeared over two pixels of 10 m, so that a faint rim
 lies outside the SCL's cloud and shadow classes, as it does in real scenes: a mask that is not dilated keeps it. The
-rim ends there: whoever dilates by three pixels of 10 m sees no cloud at all.
+rim ends there: whoever dilates by two pixels of 10 m sees no cloud at 10 and 20 m. Pixels of 60 m see a little further.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ from components.simulate.noise import Floats, Grid, fractal, key_of, ramp
 from components.simulate.plan import Acquisition
 
 RIM = 2
-"""Clouds and shadows reach this many pixels of 10 m beyond their SCL classes, along rows and columns."""
-FAINTEST = 0.12
+"""Clouds and shadows reach this many pixels of 10 m beyond their SCL classes."""
+FAINTEST = 0.18
 """Opacity of a cloud at the edge of its SCL class."""
 SHADOW = 0.62
 """How much of the light a thick cloud's shadow takes away."""
@@ -51,11 +51,12 @@ class Sky:
     @property
     def clear(self) -> Mask:
         """Pixels of 10 m that neither cloud, cirrus nor shadow touches."""
-        return (self.cloud == 0) & (self.cirrus == 0) & (self.shadow == 0)
+        touched: Mask = (self.cloud > 0) | (self.cirrus > 0) | (self.shadow > 0)
+        return ~touched
 
 
 def _cumulus(grid: Grid, seed: int, index: int) -> Floats:
-    return fractal(grid, key_of(seed, f"cloud {index}"), 210.0, 4, gain=0.55)
+    return fractal(grid, key_of(seed, f"cloud {index}"), 170.0, 5, gain=0.58)
 
 
 def _veil(grid: Grid, seed: int, index: int) -> Floats:
@@ -69,35 +70,39 @@ def forecast(item: Acquisition, seed: int, size: int) -> Weather:
     """
     step = max(2, 2 * (size // 512))
     grid = Grid(0, 0, -(-size // step), -(-size // step), step)
-    cloud = float(np.quantile(_cumulus(grid, seed, item.index), 1.0 - item.cloud_cover))
-    cirrus = float(np.quantile(_veil(grid, seed, item.index), 0.88)) if item.cirrus else float("inf")
+    cloud = float(np.quantile(_cumulus(grid, seed, item.index), 1.0 - item.cloud_cover)) if item.cloud_cover else np.inf
+    cirrus = float(np.quantile(_veil(grid, seed, item.index), 0.88)) if item.cirrus else np.inf
     return Weather(cloud, cirrus)
 
 
 def _smear(opacity: Floats) -> Floats:
-    """Repeat a 20 m field on the 10 m grid and average it over a square of 2 * RIM + 1 pixels."""
+    """Repeat a 20 m field on the 10 m grid and average it over RIM pixels up, down, left and right.
+
+    Not over the diagonals: so the pixels of 20 m that a rim touches are the four neighbours of a cloudy one, and a disk
+    of radius RIM covers them whole.
+    """
     fine = np.repeat(np.repeat(opacity, 2, axis=0), 2, axis=1)
-    for axis in (0, 1):
-        total = fine.copy()
-        for shift in range(1, RIM + 1):
-            ahead = [slice(None), slice(None)]
-            behind = [slice(None), slice(None)]
-            ahead[axis], behind[axis] = slice(shift, None), slice(None, -shift)
-            total[tuple(ahead)] += fine[tuple(behind)]
-            total[tuple(behind)] += fine[tuple(ahead)]
-        fine = total
-    fine *= np.float32(1.0 / (2 * RIM + 1) ** 2)
-    return fine
+    total = fine.copy()
+    for shift in range(1, RIM + 1):
+        total[shift:] += fine[:-shift]
+        total[:-shift] += fine[shift:]
+        total[:, shift:] += fine[:, :-shift]
+        total[:, :-shift] += fine[:, shift:]
+    total *= np.float32(1.0 / (4 * RIM + 1))
+    return total
 
 
 def _opacity(field: Floats, threshold: float) -> Floats:
     over = field - np.float32(threshold)
-    thick = np.float32(FAINTEST) + np.float32(1.0 - FAINTEST) * ramp(over, 0.0, 0.55)
+    thick = np.float32(FAINTEST) + np.float32(1.0 - FAINTEST) * ramp(over, 0.0, 0.95)
     return np.where(over > 0, thick, np.float32(0))
 
 
-def look_up(grid: Grid, seed: int, item: Acquisition, weather: Weather) -> Sky:
-    """The sky over the window `grid` (10 m, even origin and size)."""
+def look_up(grid: Grid, seed: int, item: Acquisition, weather: Weather, size: int) -> Sky:
+    """The sky over the window `grid` (10 m, even origin and size) of an archive `size` pixels wide.
+
+    Nothing hangs outside the archive: there is no SCL there that could tell of it.
+    """
     half = Grid(grid.y0, grid.x0, grid.height // 2, grid.width // 2, 2)
     down, right = item.shadow_shift
     origin = Grid(grid.y0 - 2 * down, grid.x0 - 2 * right, half.height, half.width, 2)
@@ -108,6 +113,9 @@ def look_up(grid: Grid, seed: int, item: Acquisition, weather: Weather) -> Sky:
         cirrus = np.where(over > 0, np.float32(0.03) + np.float32(0.13) * ramp(over, 0.0, 1.0), np.float32(0))
     else:
         cirrus = np.zeros_like(cloud)
+    inside = (half.rows >= 0) & (half.rows < -(-size // 2)) & (half.columns >= 0) & (half.columns < -(-size // 2))
+    for opacity in (cloud, cirrus, shadow):
+        opacity[~inside] = 0
     return Sky(
         cloud=_smear(cloud),
         cirrus=_smear(cirrus),
@@ -139,7 +147,7 @@ def classify(land: Land, ground: Cover, parts: dict[str, Floats], light: Floats,
         sky: the air over it.
     """
     green = parts["grass"] + parts["sedge"] + ground.still["conifer"] + np.float32(0.8) * parts["heath"]
-    surface = half_of(ground.wet.copy())
+    surface = half_of(ground.wet)
     codes = np.where(half_of(green) > np.float32(0.36), np.uint8(4), np.uint8(5))
     codes[half_of(ground.still["roof"]) > np.float32(0.55)] = 7
     codes[half_of(light) < np.float32(0.42)] = 2

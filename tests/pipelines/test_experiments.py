@@ -81,8 +81,8 @@ def test_faulty_experiment_is_refused_and_params_kept(root: Path, text: str, sen
 def test_unknown_experiment_and_missing_data_are_named(root: Path) -> None:
     with pytest.raises(GeoductError, match=r"there is no experiment 'tin' .*did you mean 'tiny'\?"):
         activate(root, "tin")
-    write(root, "inputs: {catalog: a, labels: b}\nneeds: [samples/scenes]\n")
-    with pytest.raises(GeoductError, match="experiment 'tiny' needs samples/scenes, which is not here"):
+    write(root, "inputs: {catalog: a, labels: b}\nneeds: {samples/scenes: link it}\n")
+    with pytest.raises(GeoductError, match="experiment 'tiny' needs samples/scenes, which is not here; link it"):
         activate(root, "tiny")
 
 

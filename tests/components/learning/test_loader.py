@@ -13,7 +13,8 @@ import zarr.codecs
 
 from components.artifacts.patch_reader import PatchReader
 from components.errors import GeoductError
-from components.learning.loader import THREAD_NAME, PatchLoader, Scaling, dihedral
+from components.learning.loader import THREAD_NAME, PatchLoader, dihedral
+from components.learning.normalisation import Scaling
 
 BANDS = ["B02", "B04", "B08"]
 COUNT, SIZE = 50, 12

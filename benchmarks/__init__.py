@@ -1,0 +1,1 @@
+"""Measurements against peers and limits; never run as tests."""

@@ -1,0 +1,254 @@
+"""How fast patches come off the disk: Geoduct's reader beside memmap, zarr-python, tensorstore and one TIFF a band.
+
+`python -m benchmarks.reader` writes 4,096 synthetic patches (image 12 × 120 × 120 uint16, label uint8) into a temporary
+folder, then lets every way read in turn, round after round, from a warm page cache. What counts are ratios within one
+run: medians over the rounds, in patches a second. "Random item" is one image and label at a time, from the main thread.
+"Shuffled epoch" is the same shuffled order for all, in batches of 64 images and labels as torch tensors as stored, with
+two workers, into memory that is used again. On a machine that does other work too, the processor time of an epoch is
+the steadier figure. zarr-python and tensorstore are tried in several ways, and the best of each counts.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import statistics
+import tempfile
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import rasterio
+import tensorstore
+import torch
+import zarr
+from numpy.typing import NDArray
+
+from benchmarks.synthetic_patches import BANDS, write_stores
+from components.artifacts.patch_order import Indices, shuffled_order
+from components.artifacts.patch_reader import PatchReader
+from components.learning.loader import BatchMemory, PatchLoader
+
+BATCH, WORKERS, SIZE, TIFF_PATCHES = 64, 2, 120, 64
+NAMES = ("image", "label")
+Pair = tuple[NDArray[np.uint16], NDArray[np.uint8]]
+Item = Callable[[int], Iterable[Any]]  # image and label of a patch
+Epoch = Callable[[Indices], Iterable[torch.Tensor]]
+
+
+def batch_memory() -> tuple[BatchMemory, BatchMemory]:
+    return (
+        BatchMemory((BATCH, len(BANDS), SIZE, SIZE), torch.uint16),
+        BatchMemory((BATCH, SIZE, SIZE), torch.uint8),
+    )
+
+
+def in_threads(read: Callable[[Indices, Pair], object]) -> Epoch:
+    """Batches that `read` fills in two threads, four ahead, as Geoduct's own loader does it."""
+    memory = batch_memory()
+
+    def batch(part: Indices) -> torch.Tensor:
+        images, labels = (m.take(len(part)) for m in memory)
+        read(part, (images.numpy(), labels.numpy()))
+        return images
+
+    def epoch(order: Indices) -> Iterator[torch.Tensor]:
+        with ThreadPoolExecutor(WORKERS) as pool:
+            parts = iter(np.split(order, range(BATCH, len(order), BATCH)))
+            pending = deque(pool.submit(batch, part) for _, part in zip(range(2 * WORKERS), parts, strict=False))
+            while pending:
+                yield pending.popleft().result()
+                pending.extend(pool.submit(batch, part) for _, part in zip(range(1), parts, strict=False))
+
+    return epoch
+
+
+def item_by_item(read: Item) -> Callable[[Indices, Pair], None]:
+    def fill(part: Indices, out: Pair) -> None:
+        for position, patch in enumerate(part.tolist()):
+            out[0][position], out[1][position] = read(patch)
+
+    return fill
+
+
+class _Items(torch.utils.data.Dataset[tuple[torch.Tensor, torch.Tensor]]):
+    """Geoduct's reader below torch's own DataLoader, to show what its worker processes cost."""
+
+    def __init__(self, reader: PatchReader, order: Indices) -> None:
+        self.reader, self.order = reader, order
+
+    def __len__(self) -> int:
+        return len(self.order)
+
+    def __getitem__(self, position: int) -> tuple[torch.Tensor, torch.Tensor]:
+        patch = int(self.order[position])
+        return torch.from_numpy(self.reader.image.read(patch)), torch.from_numpy(self.reader.label.read(patch))
+
+
+def tensorstores(path: Path) -> list[Any]:
+    spec = {"driver": "zarr3", "context": {"cache_pool": {"total_bytes_limit": 0}}}
+    return [
+        tensorstore.open({**spec, "kvstore": {"driver": "file", "path": str(path / name)}}, read=True).result()
+        for name in NAMES
+    ]
+
+
+def ways(folder: Path, count: int) -> tuple[dict[str, Item], dict[str, tuple[Epoch, int]]]:
+    """The ways to read one item; the ways to read an epoch, each with n: a round of it visits 1/n of the patches."""
+    path = folder / "patches.zarr"
+    reader = PatchReader(path)
+    image = np.memmap(folder / "image.bin", np.uint16, "r", shape=(count, len(BANDS), SIZE, SIZE))
+    label = np.memmap(folder / "label.bin", np.uint8, "r", shape=(count, SIZE, SIZE))
+    zarrs: list[Any] = [zarr.open_array(path / name, mode="r") for name in NAMES]
+    stores = tensorstores(path)
+    out: Pair = (np.empty(image.shape[1:], np.uint16), np.empty(label.shape[1:], np.uint8))
+    loader = PatchLoader(reader, np.arange(count // 2), batch_size=BATCH, workers=WORKERS)
+
+    def ours(_: Indices) -> Iterator[torch.Tensor]:
+        return (batch["image"] for batch in loader)
+
+    def torch_loader(order: Indices) -> Iterator[torch.Tensor]:
+        batches = torch.utils.data.DataLoader(_Items(reader, order), batch_size=BATCH, num_workers=WORKERS)
+        return (images for images, _ in batches)
+
+    def tiffs(patch: int) -> Pair:
+        for band, name in enumerate(BANDS):
+            with rasterio.open(folder / "tiff" / f"{patch % TIFF_PATCHES}_{name}.tif") as file:
+                file.read(1, out=out[0][band])
+        with rasterio.open(folder / "tiff" / f"{patch % TIFF_PATCHES}_label.tif") as file:
+            return out[0], file.read(1)
+
+    def memmap_batch(part: Indices, out: Pair) -> None:
+        np.take(image, part, 0, out=out[0], mode="clip")
+        np.take(label, part, 0, out=out[1], mode="clip")
+
+    def zarr_batch(part: Indices, out: Pair) -> None:
+        out[0][...], out[1][...] = (array.oindex[part] for array in zarrs)
+
+    def tensorstore_batch(part: Indices, out: Pair) -> None:
+        futures = [store[part].read() for store in stores]
+        out[0][...], out[1][...] = (future.result() for future in futures)
+
+    def tensorstore_into(part: Indices, out: Pair) -> None:
+        targets = [tensorstore.array(values, copy=False) for values in out]
+        for future in [t.write(s[part]) for t, s in zip(targets, stores, strict=True)]:
+            future.result()
+
+    items: dict[str, Item] = {
+        "geoduct": lambda i: (reader.image.read(i, out[0]), reader.label.read(i, out[1])),
+        "memmap, raw": lambda i: (image[i].copy(), label[i].copy()),
+        "zarr-python": lambda i: [array[i] for array in zarrs],
+        "tensorstore": lambda i: [future.result() for future in [store[i].read() for store in stores]],
+        "rasterio, a TIFF a band": tiffs,
+    }
+    epochs: dict[str, tuple[Epoch, int]] = {
+        "geoduct": (ours, 2),
+        "memmap, raw": (in_threads(memmap_batch), 2),
+        "geoduct below DataLoader": (torch_loader, 4),
+        "zarr-python": (in_threads(item_by_item(items["zarr-python"])), 16),
+        "zarr-python, batch": (in_threads(zarr_batch), 32),
+        "tensorstore": (in_threads(item_by_item(items["tensorstore"])), 4),
+        "tensorstore, batch": (in_threads(tensorstore_batch), 2),
+        "tensorstore, batch in place": (in_threads(tensorstore_into), 2),
+        "rasterio, a TIFF a band": (in_threads(item_by_item(tiffs)), 32),
+    }
+    return items, epochs
+
+
+class Sample(NamedTuple):
+    """What one round of one way took: patches a second, and processor time in microseconds a patch."""
+
+    rate: float
+    cpu: float
+
+
+def sample(work: Callable[[], int]) -> Sample:
+    """Time `work`, which returns how many patches it read; its child processes count if they have ended."""
+    wall, cpu = time.perf_counter(), sum(os.times()[:4])
+    patches = work()
+    return Sample(patches / (time.perf_counter() - wall), (sum(os.times()[:4]) - cpu) / patches * 1e6)
+
+
+def measure(folder: Path, count: int, rounds: int) -> tuple[dict[str, Sample], dict[str, Sample]]:
+    """Medians over the rounds for each way, one item at a time and over a shuffled epoch; the ways take turns."""
+    items, epochs = ways(folder, count)
+    shard = PatchReader(folder / "patches.zarr").patches_per_shard
+    item_samples: dict[str, list[Sample]] = {name: [] for name in items}
+    epoch_samples: dict[str, list[Sample]] = {name: [] for name in epochs}
+    for turn in range(rounds + 1):
+        picks = np.random.default_rng(turn).integers(0, count, 400).tolist()
+        for name, read in items.items():
+            some = picks[:20] if "TIFF" in name else picks
+            item_samples[name].append(sample(partial(read_items, read, some)))
+        order = shuffled_order(np.arange(count // 2), shard, seed=0, epoch=turn)
+        for name, (epoch, share) in epochs.items():
+            part = order[: max(2 * BATCH, count // share)]
+            epoch_samples[name].append(sample(partial(read_epoch, epoch, part)))
+    return medians(item_samples), medians(epoch_samples)
+
+
+def read_items(read: Item, patches: list[int]) -> int:
+    for patch in patches:
+        read(patch)
+    return len(patches)
+
+
+def read_epoch(epoch: Epoch, order: Indices) -> int:
+    return sum(len(images) for images in epoch(order))
+
+
+def medians(samples: dict[str, list[Sample]]) -> dict[str, Sample]:
+    """Medians without the first round, which opens files and touches memory for the first time."""
+    return {
+        name: Sample(*(statistics.median(values) for values in zip(*rounds[1:], strict=True)))
+        for name, rounds in samples.items()
+    }
+
+
+def fastest(samples: dict[str, Sample], library: str) -> Sample:
+    """The best rate and the least processor time of the ways that a library was tried in."""
+    found = [found for name, found in samples.items() if name.startswith(library)]
+    return Sample(max(s.rate for s in found), min(s.cpu for s in found))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=str(__doc__).splitlines()[0])
+    patches = int(os.environ.get("GEODUCT_BENCH_PATCHES", "4096"))
+    parser.add_argument("--patches", type=int, default=patches, help="patches in the store; from GEODUCT_BENCH_PATCHES")
+    parser.add_argument("--rounds", type=int, default=7)
+    options = parser.parse_args()
+    torch.set_num_threads(WORKERS)
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = Path(temporary)
+        ratio = write_stores(folder, options.patches, SIZE, TIFF_PATCHES)
+        items, epochs = measure(folder, options.patches, options.rounds)
+    print(f"{options.patches} patches of {len(BANDS)}×{SIZE}×{SIZE} uint16 at {ratio:.2f}:1, {options.rounds} rounds")
+    print(f"{'':28s} {'random item':>20s} {'shuffled epoch':>20s} {'its processor time':>20s}")
+    best_item, best = items["geoduct"], epochs["geoduct"]
+    for name, (rate, cpu) in epochs.items():
+        item = f"{items[name].rate:8,.0f}/s {best_item.rate / items[name].rate:8.2f}×" if name in items else "–"
+        epoch = f"{rate:8,.0f}/s {best.rate / rate:8.2f}×"
+        print(f"{name:28s} {item:>20s} {epoch:>20s} {cpu:8,.0f} µs {cpu / best.cpu:7.2f}×")
+    peers = {
+        "zarr-python": "zarr_python",
+        "tensorstore": "tensorstore",
+        "memmap, raw": "memmap",
+        "rasterio": "rasterio",
+    }
+    ratios: dict[str, float] = {}
+    for name, key in peers.items():
+        peer = fastest(epochs, name)
+        ratios[f"item_over_{key}"] = best_item.rate / fastest(items, name).rate
+        ratios[f"epoch_over_{key}"] = best.rate / peer.rate
+        ratios[f"epoch_processor_time_{key}_over_ours"] = peer.cpu / best.cpu
+    print(json.dumps({"benchmark": "reader", **{name: round(value, 2) for name, value in ratios.items()}}))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,41 @@
+"""The component `composite`: mask clouds and reduce scenes over time to one image.
+
+`clear` says which looks count, `reduce` makes one value of them, `stream` carries both over a cube of any size.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Literal
+
+from components.contract import Ge, Input, Le, Output, Unit, component
+
+if TYPE_CHECKING:
+    from components.artifacts import Composite, SceneCube
+
+
+@component(image="data")
+def composite(
+    scenes: Input[SceneCube],
+    composite: Output[Composite],
+    *,
+    reduction: Literal["median", "best"] = "median",
+    mask_classes: Annotated[list[int], Ge(0), Le(255)] = [0, 1, 3, 8, 9, 10],  # noqa: B006
+    dilation: Annotated[int, Ge(0), Le(100), Unit("pixels")] = 2,
+    workers: Annotated[int | None, Ge(1)] = None,
+) -> None:
+    """Reduce scenes to one cloud-free image, from the clear looks at each pixel.
+
+    A look is clear if its mask says so, no cloud or cloud shadow lies within the dilation, and every band is valid.
+    Where no look is clear the result is nodata (0); `observations` says how many there were, 255 meaning 255 or more.
+
+    Args:
+        scenes: what acquire read
+        composite: the image
+        reduction: median takes each band's median of the clear looks; best takes the one look nearest to that median, all bands from the same acquisition
+        mask_classes: classes of the scene classification that are not clear (add 11 to leave out snow); a clm mask has one, 1
+        dilation: radius by which clouds (8, 9, 10) and cloud shadows (3) that are masked grow, as a disk
+        workers: blocks of 2048 x 2048 pixels reduced at a time; none is one a core
+    """  # noqa: E501
+    from components.composite.stream import compose
+
+    compose(scenes, composite.path, reduction, mask_classes, dilation, workers)

@@ -1,0 +1,160 @@
+"""How a network learns from patches: the loss, the scores of an epoch, the optimiser and its schedule."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from typing import Any, Literal
+
+import torch
+from lightning import LightningModule
+from torch import nn
+from torchmetrics import MeanMetric
+from torchmetrics.classification import MulticlassConfusionMatrix
+
+from components.artifacts.nomenclature import IGNORE
+from components.errors import GeoductError
+from components.learning.loader import Batch, PatchLoader
+
+Schedule = Literal["cosine", "onecycle", "constant"]
+
+SCORES = ("train_loss", "val_loss", "val_macro_f1", "val_accuracy", "learning_rate")
+"""What every epoch ends with."""
+
+
+def schedule_of(schedule: Schedule, steps: int, warmup: float) -> Callable[[int], float]:
+    """Learning rate of a step as a share of the largest, over `steps` steps of which the share `warmup` climbs.
+
+    `constant` and `cosine` climb in a straight line from 0; `cosine` then falls to 0. `onecycle` climbs and falls along
+    cosines, from 1/25 to 1 to 1/10000 (Smith & Topin 2018, "Super-convergence", with torch's factors).
+    """
+    rise = warmup * steps
+
+    def bend(start: float, end: float, share: float) -> float:
+        return end + (start - end) * (1 + math.cos(math.pi * min(share, 1.0))) / 2
+
+    def factor(step: int) -> float:
+        if step < rise:
+            return bend(1 / 25, 1.0, step / rise) if schedule == "onecycle" else (step + 1) / (rise + 1)
+        if schedule == "constant":
+            return 1.0
+        return bend(1.0, 1e-4 if schedule == "onecycle" else 0.0, (step - rise) / max(steps - rise, 1))
+
+    return factor
+
+
+def macro_f1(confusion: torch.Tensor) -> float:
+    """Mean F1 over the classes that occur, of a confusion matrix (truth, prediction); 0 if none occurs."""
+    hits = confusion.diagonal().double()
+    truth, predicted = confusion.sum(dim=1).double(), confusion.sum(dim=0).double()
+    f1 = (2 * hits / (truth + predicted).clamp(min=1))[truth > 0]
+    return float(f1.mean()) if len(f1) else 0.0
+
+
+class PatchTask(LightningModule):
+    """Trains a network to give a class to each pixel, or to each patch.
+
+    Args:
+        network: from a normalised image (n, band, y, x) to logits (n, class, …).
+        classes: how many.
+        ids: names of all patches of the PatchSet by number, for messages.
+        dominant: (patch,) int64, class index by the patch's number: the truth, if each patch is to get one class;
+            otherwise the label of each pixel is.
+        learning_rate: the largest of the schedule.
+        weight_decay: of AdamW.
+        schedule: how the learning rate goes.
+        warmup: share of all steps in which it climbs.
+        weights: (class,) float32, of each class in the loss; all alike if not given.
+        label_smoothing: share of the truth that is spread over all classes; for labels known to be noisy.
+        channels_last: lay images out as most convolutions are fastest.
+        seed: of what the network itself draws (dropout), anew each epoch.
+    """
+
+    dominant: torch.Tensor | None
+
+    def __init__(
+        self,
+        network: nn.Module,
+        *,
+        classes: int,
+        ids: Sequence[str],
+        dominant: torch.Tensor | None = None,
+        learning_rate: float,
+        weight_decay: float = 0.0,
+        schedule: Schedule = "constant",
+        warmup: float = 0.0,
+        weights: torch.Tensor | None = None,
+        label_smoothing: float = 0.0,
+        channels_last: bool = True,
+        seed: int = 0,
+    ) -> None:
+        super().__init__()
+        self.layout = torch.channels_last if channels_last else torch.contiguous_format
+        self.network = network.to(memory_format=self.layout)  # type: ignore[call-overload]
+        self.ids, self.seed = ids, seed
+        self.register_buffer("dominant", dominant, persistent=False)
+        self.learning_rate, self.weight_decay = learning_rate, weight_decay
+        self.schedule, self.warmup = schedule, warmup
+        self.loss = nn.CrossEntropyLoss(weight=weights, ignore_index=IGNORE, label_smoothing=label_smoothing)
+        self.scores: dict[str, float] = {}
+        """The `SCORES` of the epoch that ended last."""
+        self.train_loss, self.val_loss = MeanMetric(), MeanMetric()
+        self.confusion = MulticlassConfusionMatrix(classes, ignore_index=IGNORE)
+
+    def truth(self, batch: Batch) -> torch.Tensor:
+        """Class indices of a batch, int64, with the shape of the logits less the class axis; 255 = ignore."""
+        return batch["mask"] if self.dominant is None else self.dominant[batch["index"]]
+
+    def forward(self, image: torch.Tensor) -> torch.Tensor:
+        logits: torch.Tensor = self.network(image.contiguous(memory_format=self.layout))
+        return logits.float()
+
+    def on_train_epoch_start(self) -> None:
+        # Order, turns and dropout follow from the epoch's number alone: a run that resumes needs no generator's state.
+        loader = self.trainer.train_dataloader
+        if isinstance(loader, PatchLoader):
+            loader.set_epoch(self.current_epoch)
+        torch.manual_seed(hash((self.seed, self.current_epoch, self.global_rank)) % 2**63)
+
+    def training_step(self, batch: Batch, number: int) -> torch.Tensor:
+        truth = self.truth(batch)
+        logits = self(batch["image"])
+        labels = int((truth != IGNORE).sum())
+        # The mean over no pixel would be NaN: such a batch has nothing to teach.
+        loss: torch.Tensor = self.loss(logits, truth) if labels else logits.sum() * 0
+        if not torch.isfinite(loss):
+            names = ", ".join(self.ids[i] for i in batch["index"].tolist())
+            raise GeoductError(
+                f"the loss became {loss.item()} in epoch {self.current_epoch}, batch {number} (patches {names}); "
+                "choose a smaller --learning-rate, or look at these patches"
+            )
+        self.train_loss.update(loss.detach(), labels)
+        return loss
+
+    def validation_step(self, batch: Batch, number: int) -> None:
+        truth = self.truth(batch)
+        logits = self(batch["image"])
+        labels = int((truth != IGNORE).sum())
+        if labels:
+            self.val_loss.update(self.loss(logits, truth), labels)
+            self.confusion.update(logits, truth)
+
+    def on_validation_epoch_end(self) -> None:
+        confusion = self.confusion.compute()
+        rate = self.optimizers().param_groups[0]["lr"]  # type: ignore[union-attr]
+        self.scores = {
+            "train_loss": float(self.train_loss.compute()),
+            "val_loss": float(self.val_loss.compute()),
+            "val_macro_f1": macro_f1(confusion),
+            "val_accuracy": float(confusion.diagonal().sum() / confusion.sum().clamp(min=1)),
+            "learning_rate": float(rate),
+        }
+        self.log_dict(self.scores, prog_bar=True)
+        for metric in (self.train_loss, self.val_loss, self.confusion):
+            metric.reset()
+
+    def configure_optimizers(self) -> Any:
+        optimiser = torch.optim.AdamW(self.network.parameters(), lr=self.learning_rate, weight_decay=self.weight_decay)
+        factor = schedule_of(self.schedule, int(self.trainer.estimated_stepping_batches), self.warmup)
+        scheduler = torch.optim.lr_scheduler.LambdaLR(optimiser, factor)
+        return {"optimizer": optimiser, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
