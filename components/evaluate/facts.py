@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -131,22 +131,19 @@ def model(model: Model) -> list[tuple[str, str]]:
 
 
 def split_report(patches: PatchSet) -> list[tuple[str, str]]:
-    """What the PatchSet says of its split, as rows of name and value; empty if it says nothing."""
+    """What the PatchSet says of how it was split, as rows of name and value; only what it does say."""
     stored = patches.attrs.get("split")
-    return list(_flat(stored)) if isinstance(stored, Mapping) else []
-
-
-def _flat(value: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
-    for key, inner in value.items():
-        name = f"{prefix} · {key}" if prefix else str(key)
-        name = name.replace("_", " ")
-        if isinstance(inner, Mapping):
-            yield from _flat(inner, name)
-        elif isinstance(inner, Sequence) and not isinstance(inner, str):
-            yield name, ", ".join(_plain(item) for item in inner)
-        else:
-            yield name, _plain(inner)
-
-
-def _plain(value: Any) -> str:
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
+    said: Mapping[str, Any] = stored if isinstance(stored, Mapping) else {}
+    rows: list[tuple[str, str]] = []
+    for key, name in (("asked", "Asked for"), ("reached", "Reached")):
+        if isinstance(shares := said.get(key), Mapping):
+            rows.append((name, ", ".join(f"{split} {percent(float(share))}" for split, share in shares.items())))
+    for key, name in (("block", "Edge of a block"), ("buffer", "Buffer between splits")):
+        if key in said:
+            rows.append((name, f"{float(said[key]):,.0f} m"))
+    if "windows" in said:
+        rows.append(("Windows in the scene", count(int(said["windows"]))))
+    for key, name in (("invalid", "Left out for lack of data"), ("discarded", "Left out for the buffer")):
+        if key in said:
+            rows.append((name, percent(float(said[key]))))
+    return rows
