@@ -17,7 +17,7 @@ from components.evaluate import facts
 from components.evaluate.charts import interval_chart, reliability_chart, training_chart
 from components.evaluate.examples import Example
 from components.evaluate.findings import Evidence, Finding
-from components.evaluate.judge import COMPARED, WITH_INTERVAL, Judged
+from components.evaluate.judge import WITH_INTERVAL, Judged
 from components.evaluate.metrics import scores
 from components.evaluate.mosaic import RIGHT, UNSCORED, WRONG
 from components.evaluate.pictures import RAMP, SPLIT_COLOURS, jpeg, png, score_plan, split_plan, svg
@@ -98,6 +98,7 @@ def _context(c: Content) -> dict[str, Any]:
         "matrix": _matrix(c),
         "reliability_chart": svg(reliability_chart(c.judged["model"].bins)),
         "mean_confidence": percent(c.judged["model"].mean_confidence),
+        "surest": _surest(c),
         "accuracy": percent(c.judged["model"].scores["accuracy"]),
         "training_chart": svg(training_chart(e.history)) if len(next(iter(e.history.values()), [])) else None,
         "mistakes": c.mistakes,
@@ -107,6 +108,7 @@ def _context(c: Content) -> dict[str, Any]:
         "blocks": _blocks(c),
         "split_plan": png(split_plan(c.patches)),
         "split_colours": SPLIT_COLOURS,
+        "gap": facts.gap_sentence(c.patches, c.evidence.measured.numbers),
         "split_facts": facts.split_report(c.patches),
         "splits": facts.splits(c.patches),
         "shares": facts.class_shares(c.patches),
@@ -143,34 +145,29 @@ def _cards(c: Content) -> list[dict[str, Any]]:
 
 
 def _comparison(c: Content) -> dict[str, Any]:
-    rows = [
-        {
-            "name": name,
-            "cells": [
-                (score(each.scores[key]), _span(*each.intervals[key]) if key in WITH_INTERVAL else "") for key in TITLES
-            ],
-        }
-        for _, name, each in ordered(c.judged)
-    ]
-    gains = [
-        {
-            "name": f"Model − {name.lower()}",
-            "cells": [
-                (signed(g.value), f"{signed(g.low)} – {signed(g.high)}", g.certain)
-                if (g := c.evidence.gains[key].get(title))
-                else ("", "", False)
-                for title in TITLES
-            ],
-        }
-        for key, name, _ in ordered(c.judged)[1:]
-    ]
-    return {"titles": list(TITLES.values()), "rows": rows, "gains": gains}
+    """A row a score: its value for each classifier, then the model's gain over each baseline."""
+    shown = ordered(c.judged)
+    rows = []
+    for key, title in TITLES.items():
+        values = [
+            (score(each.scores[key]), _span(*each.intervals[key]) if key in WITH_INTERVAL else "")
+            for _, _, each in shown
+        ]
+        gains = [c.evidence.gains[name].get(key) for name, _, _ in shown[1:]]
+        rows.append(
+            {
+                "title": title,
+                "values": values,
+                "gains": [(signed(g.value), f"{signed(g.low)} to {signed(g.high)}", g.certain) for g in gains if g],
+            }
+        )
+    return {"names": [name for _, name, _ in shown], "rows": rows}
 
 
 def _spans(c: Content) -> list[tuple[str, list[tuple[str, float, float, float]]]]:
     return [
         (TITLES[key], [(name, each.scores[key], *each.intervals[key]) for _, name, each in ordered(c.judged)])
-        for key in COMPARED[:3]
+        for key in ("accuracy", "macro_f1", "miou")
     ]
 
 
@@ -222,6 +219,17 @@ def _classes(c: Content) -> list[dict[str, Any]]:
             }
         )
     return rows
+
+
+def _surest(c: Content) -> str:
+    """How often the surest answers are right."""
+    bins = c.judged["model"].bins
+    last = int(np.flatnonzero(bins.number)[-1])
+    return (
+        f"Of the {c.evidence.unit}, {percent(float(bins.number[last] / bins.number.sum()))} have a confidence above "
+        f"{percent(last / len(bins.number), 0)}; of these {percent(float(bins.correct[last] / bins.number[last]))} are "
+        "right."
+    )
 
 
 def _matrix(c: Content) -> dict[str, Any]:
@@ -280,6 +288,7 @@ def _blocks(c: Content) -> dict[str, Any]:
             {
                 "name": measured.blocks[i],
                 "samples": count(int(sizes[i])),
+                "surest": _surest(c),
                 "accuracy": percent(float(found["accuracy"][i])),
                 "f1": score(float(found["macro_f1"][i])),
             }

@@ -76,7 +76,7 @@ def patchset(
         }
         for band, v in zip(bands, train, strict=True)
     }
-    split = {"asked": [0.6, 0.2, 0.2], "buffer": 0, "discarded": 0}
+    split = {"asked": {"train": 0.6, "val": 0.2, "test": 0.2}, "block": 10.0 * size * block, "discarded": 0.25}
     arrays = create_patchset(path, len(cells), size, bands, names, {"statistics": statistics, "split": split})
     for array, values in zip(arrays, (images, labels), strict=True):
         array[...] = values
