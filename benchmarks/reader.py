@@ -4,8 +4,8 @@
 folder, then lets every way read in turn, round after round, from a warm page cache. What counts are ratios within one
 run: medians over the rounds, in patches a second. "Random item" is one image and label at a time, from the main thread.
 "Shuffled epoch" is the same shuffled order for all, in batches of 64 images and labels as torch tensors as stored, with
-two workers, into memory that is used again. zarr-python and tensorstore are tried in several ways, and the fastest of
-each counts.
+two workers, into memory that is used again. On a machine that does other work too, the processor time of an epoch is
+the steadier figure. zarr-python and tensorstore are tried in several ways, and the best of each counts.
 """
 
 from __future__ import annotations
@@ -19,8 +19,9 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import rasterio
@@ -37,7 +38,7 @@ from components.learning.loader import BatchMemory, PatchLoader
 BATCH, WORKERS, SIZE, TIFF_PATCHES = 64, 2, 120, 64
 NAMES = ("image", "label")
 Pair = tuple[NDArray[np.uint16], NDArray[np.uint8]]
-Item = Callable[[int], Iterable[Any]]
+Item = Callable[[int], Iterable[Any]]  # image and label of a patch
 Epoch = Callable[[Indices], Iterable[torch.Tensor]]
 
 
@@ -71,8 +72,7 @@ def in_threads(read: Callable[[Indices, Pair], object]) -> Epoch:
 def item_by_item(read: Item) -> Callable[[Indices, Pair], None]:
     def fill(part: Indices, out: Pair) -> None:
         for position, patch in enumerate(part.tolist()):
-            for array, values in zip(out, read(patch), strict=True):
-                array[position] = values
+            out[0][position], out[1][position] = read(patch)
 
     return fill
 
@@ -107,7 +107,7 @@ def ways(folder: Path, count: int) -> tuple[dict[str, Item], dict[str, tuple[Epo
     label = np.memmap(folder / "label.bin", np.uint8, "r", shape=(count, SIZE, SIZE))
     zarrs: list[Any] = [zarr.open_array(path / name, mode="r") for name in NAMES]
     stores = tensorstores(path)
-    out = np.empty(image.shape[1:], np.uint16), np.empty(label.shape[1:], np.uint8)
+    out: Pair = (np.empty(image.shape[1:], np.uint16), np.empty(label.shape[1:], np.uint8))
     loader = PatchLoader(reader, np.arange(count // 2), batch_size=BATCH, workers=WORKERS)
 
     def ours(_: Indices) -> Iterator[torch.Tensor]:
@@ -125,17 +125,15 @@ def ways(folder: Path, count: int) -> tuple[dict[str, Item], dict[str, tuple[Epo
             return out[0], file.read(1)
 
     def memmap_batch(part: Indices, out: Pair) -> None:
-        for array, values in zip((image, label), out, strict=True):
-            np.take(array, part, 0, out=values, mode="clip")
+        np.take(image, part, 0, out=out[0], mode="clip")
+        np.take(label, part, 0, out=out[1], mode="clip")
 
     def zarr_batch(part: Indices, out: Pair) -> None:
-        for array, values in zip(zarrs, out, strict=True):
-            values[...] = array.oindex[part]
+        out[0][...], out[1][...] = (array.oindex[part] for array in zarrs)
 
     def tensorstore_batch(part: Indices, out: Pair) -> None:
         futures = [store[part].read() for store in stores]
-        for future, values in zip(futures, out, strict=True):
-            values[...] = future.result()
+        out[0][...], out[1][...] = (future.result() for future in futures)
 
     def tensorstore_into(part: Indices, out: Pair) -> None:
         targets = [tensorstore.array(values, copy=False) for values in out]
@@ -144,7 +142,7 @@ def ways(folder: Path, count: int) -> tuple[dict[str, Item], dict[str, tuple[Epo
 
     items: dict[str, Item] = {
         "geoduct": lambda i: (reader.image.read(i, out[0]), reader.label.read(i, out[1])),
-        "memmap, raw": lambda i: (np.copyto(out[0], image[i]), np.copyto(out[1], label[i])),
+        "memmap, raw": lambda i: (image[i].copy(), label[i].copy()),
         "zarr-python": lambda i: [array[i] for array in zarrs],
         "tensorstore": lambda i: [future.result() for future in [store[i].read() for store in stores]],
         "rasterio, a TIFF a band": tiffs,
@@ -163,34 +161,60 @@ def ways(folder: Path, count: int) -> tuple[dict[str, Item], dict[str, tuple[Epo
     return items, epochs
 
 
-def rate(work: Callable[[], int]) -> float:
-    """Patches a second of `work`, which returns how many it read."""
-    begin = time.perf_counter()
-    return work() / (time.perf_counter() - begin)
+class Sample(NamedTuple):
+    """What one round of one way took: patches a second, and processor time in microseconds a patch."""
+
+    rate: float
+    cpu: float
 
 
-def measure(folder: Path, count: int, rounds: int) -> tuple[dict[str, float], dict[str, float]]:
-    """Median patches a second of each way, one item at a time and over a shuffled epoch; the ways take turns."""
+def sample(work: Callable[[], int]) -> Sample:
+    """Time `work`, which returns how many patches it read; its child processes count if they have ended."""
+    wall, cpu = time.perf_counter(), sum(os.times()[:4])
+    patches = work()
+    return Sample(patches / (time.perf_counter() - wall), (sum(os.times()[:4]) - cpu) / patches * 1e6)
+
+
+def measure(folder: Path, count: int, rounds: int) -> tuple[dict[str, Sample], dict[str, Sample]]:
+    """Medians over the rounds for each way, one item at a time and over a shuffled epoch; the ways take turns."""
     items, epochs = ways(folder, count)
     shard = PatchReader(folder / "patches.zarr").patches_per_shard
-    item_rates: dict[str, list[float]] = {name: [] for name in items}
-    epoch_rates: dict[str, list[float]] = {name: [] for name in epochs}
+    item_samples: dict[str, list[Sample]] = {name: [] for name in items}
+    epoch_samples: dict[str, list[Sample]] = {name: [] for name in epochs}
     for turn in range(rounds + 1):
         picks = np.random.default_rng(turn).integers(0, count, 400).tolist()
         for name, read in items.items():
             some = picks[:20] if "TIFF" in name else picks
-            item_rates[name].append(rate(lambda read=read, some=some: len([read(i) for i in some])))
+            item_samples[name].append(sample(partial(read_items, read, some)))
         order = shuffled_order(np.arange(count // 2), shard, seed=0, epoch=turn)
         for name, (epoch, share) in epochs.items():
             part = order[: max(2 * BATCH, count // share)]
-            epoch_rates[name].append(rate(lambda epoch=epoch, part=part: sum(len(b) for b in epoch(part))))
-    # The first round opens files and fills memory; it does not count.
-    first, second = ({n: statistics.median(r[1:]) for n, r in rates.items()} for rates in (item_rates, epoch_rates))
-    return first, second
+            epoch_samples[name].append(sample(partial(read_epoch, epoch, part)))
+    return medians(item_samples), medians(epoch_samples)
 
 
-def fastest(epochs: dict[str, float], library: str) -> float:
-    return max(rate for name, rate in epochs.items() if name.startswith(library))
+def read_items(read: Item, patches: list[int]) -> int:
+    for patch in patches:
+        read(patch)
+    return len(patches)
+
+
+def read_epoch(epoch: Epoch, order: Indices) -> int:
+    return sum(len(images) for images in epoch(order))
+
+
+def medians(samples: dict[str, list[Sample]]) -> dict[str, Sample]:
+    """Medians without the first round, which opens files and touches memory for the first time."""
+    return {
+        name: Sample(*(statistics.median(values) for values in zip(*rounds[1:], strict=True)))
+        for name, rounds in samples.items()
+    }
+
+
+def fastest(samples: dict[str, Sample], library: str) -> Sample:
+    """The best rate and the least processor time of the ways that a library was tried in."""
+    found = [found for name, found in samples.items() if name.startswith(library)]
+    return Sample(max(s.rate for s in found), min(s.cpu for s in found))
 
 
 def main() -> None:
@@ -205,19 +229,24 @@ def main() -> None:
         ratio = write_stores(folder, options.patches, SIZE, TIFF_PATCHES)
         items, epochs = measure(folder, options.patches, options.rounds)
     print(f"{options.patches} patches of {len(BANDS)}×{SIZE}×{SIZE} uint16 at {ratio:.2f}:1, {options.rounds} rounds")
-    print(f"{'patches/s':28s} {'random item':>11s} {'geoduct is':>11s} {'shuffled epoch':>15s} {'geoduct is':>11s}")
-    for name, epoch in epochs.items():
-        item = items.get(name)
-        left = f"{item:11,.0f} {items['geoduct'] / item:10.2f}×" if item else f"{'–':>11s} {'':11s}"
-        print(f"{name:28s} {left} {epoch:15,.0f} {epochs['geoduct'] / epoch:10.2f}×")
+    print(f"{'':28s} {'random item':>20s} {'shuffled epoch':>20s} {'its processor time':>20s}")
+    best_item, best = items["geoduct"], epochs["geoduct"]
+    for name, (rate, cpu) in epochs.items():
+        item = f"{items[name].rate:8,.0f}/s {best_item.rate / items[name].rate:8.2f}×" if name in items else "–"
+        epoch = f"{rate:8,.0f}/s {best.rate / rate:8.2f}×"
+        print(f"{name:28s} {item:>20s} {epoch:>20s} {cpu:8,.0f} µs {cpu / best.cpu:7.2f}×")
     peers = {
         "zarr-python": "zarr_python",
         "tensorstore": "tensorstore",
         "memmap, raw": "memmap",
         "rasterio": "rasterio",
     }
-    ratios = {f"item_over_{key}": items["geoduct"] / fastest(items, name) for name, key in peers.items()}
-    ratios |= {f"epoch_over_{key}": epochs["geoduct"] / fastest(epochs, name) for name, key in peers.items()}
+    ratios: dict[str, float] = {}
+    for name, key in peers.items():
+        peer = fastest(epochs, name)
+        ratios[f"item_over_{key}"] = best_item.rate / fastest(items, name).rate
+        ratios[f"epoch_over_{key}"] = best.rate / peer.rate
+        ratios[f"epoch_processor_time_{key}_over_ours"] = peer.cpu / best.cpu
     print(json.dumps({"benchmark": "reader", **{name: round(value, 2) for name, value in ratios.items()}}))
 
 

@@ -72,5 +72,5 @@ def grid_of(scenes: Sequence[Scene], area: Area | None, resolution: float | None
     right = int(np.ceil((east - origin[0]) / pixel[0] - SLACK))
     top = int(np.floor((north - origin[1]) / pixel[1] + SLACK))
     bottom = int(np.ceil((south - origin[1]) / pixel[1] - SLACK))
-    transform = Affine.translation(*origin) * Affine.scale(*pixel) * Affine.translation(left, top)
+    transform = Affine(pixel[0], 0, origin[0] + left * pixel[0], 0, pixel[1], origin[1] + top * pixel[1])
     return GeoBox((bottom - top, right - left), transform, target)

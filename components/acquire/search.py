@@ -7,10 +7,12 @@ user learns which filter removed how many.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time
 from typing import Any
+from urllib.parse import urljoin
 
 import pystac
 import shapely
@@ -19,6 +21,12 @@ from components.acquire.area import Area
 from components.artifacts.source import Source
 from components.errors import GeoductError, nearest
 from components.progress import track
+
+_CREDENTIALS = re.compile(r"(?<=://)[^/@\s]*@|\?\S*")
+"""What a URL in a message may hold that nobody else should read: user, password, query."""
+
+_CAUSE = re.compile(r"Max retries exceeded .*\(Caused by \w+\(.*?\): (.+?)[\"']?\)\)$")
+"""What lies behind urllib3's account of a failed connection."""
 
 
 @dataclass(frozen=True)
@@ -72,6 +80,11 @@ class Query:
         return after and (self.end is None or moment <= datetime.combine(self.end, time.max, UTC))
 
 
+def shown(text: str) -> str:
+    """A place or a message without the credentials that URLs in it may hold."""
+    return _CREDENTIALS.sub("", text)
+
+
 def _day(flag: str, text: str | None) -> date | None:
     try:
         return None if text is None else date.fromisoformat(text)
@@ -85,16 +98,17 @@ def search(location: str, query: Query) -> list[pystac.Item]:
     Raises:
         GeoductError: the catalog cannot be read, the collection is unknown or must be named, or nothing matches.
     """
-    shown = Source(location).digest if not Source(location).is_path else location  # a URL without its credentials
     try:
-        return select(list(track(_candidates(location, query), label="search")), query, shown)
+        return select(list(track(_candidates(location, query), label="search")), query, shown(location))
     except GeoductError:
         raise
     except Exception as error:
         if not _is_reading_error(error):
             raise
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise GeoductError(f"{shown} cannot be read as a STAC catalog: {reason}") from error
+        reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
+        if cause := _CAUSE.search(reason):
+            reason = f"no connection: {cause[1]}"
+        raise GeoductError(f"{shown(location)} cannot be read as a STAC catalog: {shown(reason)}") from error
 
 
 def _is_reading_error(error: Exception) -> bool:
@@ -102,8 +116,9 @@ def _is_reading_error(error: Exception) -> bool:
     import pystac_client.exceptions
     import requests
 
-    kinds = (OSError, ValueError, KeyError, TypeError, AttributeError, pystac.STACError, requests.RequestException)
-    return isinstance(error, (*kinds, pystac_client.exceptions.APIError)) or type(error) is Exception
+    malformed = (ValueError, KeyError, TypeError, AttributeError, pystac.STACError, pystac.STACTypeError)
+    answers = (OSError, requests.RequestException, pystac_client.exceptions.APIError)
+    return isinstance(error, (*malformed, *answers)) or type(error) is Exception
 
 
 def _candidates(location: str, query: Query) -> Iterator[pystac.Item]:
@@ -114,11 +129,13 @@ def _candidates(location: str, query: Query) -> Iterator[pystac.Item]:
         case {"type": "Feature"}:
             yield pystac.Item.from_file(href)
         case {"conformsTo": list()}:
-            yield from _ask(document, query)
+            if query.collection is None:
+                raise GeoductError(f"{shown(location)} is an API; name the --collection to search")
+            yield from _ask(document, href, query, query.collection)
         case {"type": "Catalog" | "Collection"} | {"stac_version": _, "links": _}:
             yield from _walk_all(pystac.Catalog.from_file(href), query)
         case _:
-            raise GeoductError(f"{location} is JSON, but no STAC catalog, collection, item or API landing page")
+            raise GeoductError(f"{shown(location)} is JSON, but no STAC catalog, collection, item or API landing page")
 
 
 def _document(location: str) -> tuple[str, dict[str, Any]]:
@@ -140,43 +157,50 @@ def _document(location: str) -> tuple[str, dict[str, Any]]:
         document = json.loads(text)
     except ValueError:
         kind = "HTML" if text.lstrip()[:1] == "<" else "no JSON"
-        raise GeoductError(f"{source.location} is {kind}; expected a STAC catalog or API") from None
+        raise GeoductError(f"{shown(source.location)} is {kind}; expected a STAC catalog or API") from None
     return location, document if isinstance(document, dict) else {}
 
 
-def _ask(landing: dict[str, Any], query: Query) -> Iterator[pystac.Item]:
-    from pystac_client import Client
+def _ask(landing: dict[str, Any], base: str, query: Query, collection: str) -> Iterator[pystac.Item]:
+    """Search an API, by POST where it takes it.
 
-    client = Client.from_dict(landing)
-    arguments: dict[str, Any] = {"datetime": query.interval, "limit": 100}
-    if query.collection:
-        arguments["collections"] = [query.collection]
-    if query.area:
-        arguments["intersects"] = shapely.geometry.mapping(query.area.geometry)
-    yield from client.search(**arguments).items()
+    The landing page is at hand, so the search is made from its link; pystac-client's Client would fetch the page's
+    own `root` again before it uses the link.
+    """
+    from pystac_client import ItemSearch
+
+    links = [link for link in landing.get("links", []) if link.get("rel") == "search"]
+    if not links:
+        raise GeoductError(f"{shown(base)} is an API without a search link; expected one of STAC API - Item Search")
+    link = next((link for link in links if link.get("method") == "POST"), links[0])
+    yield from ItemSearch(
+        url=urljoin(base, link["href"]),
+        method=link.get("method", "GET"),
+        collections=[collection],
+        datetime=query.interval,
+        intersects=shapely.geometry.mapping(query.area.geometry) if query.area else None,
+        limit=100,
+    ).items()
 
 
 def _walk_all(catalog: pystac.Catalog, query: Query) -> Iterator[pystac.Item]:
     known: set[str] = set()
-    extents: list[tuple[float, ...]] = []
-    count = 0
-    for item in _walk(catalog, query, known, extents):
-        count += 1
-        yield item
+    extents: list[Sequence[float]] = []
+    yield from _walk(catalog, query, known, extents)
     if query.collection and query.collection not in known:
         hint = nearest(query.collection, known) if known else "; it has no collections"
-        raise GeoductError(f"{catalog.get_self_href()} has no collection {query.collection!r}{hint}")
-    if query.area and not count and extents:
+        raise GeoductError(f"{shown(str(catalog.get_self_href()))} has no collection {query.collection!r}{hint}")
+    if query.area and extents and not _near(extents, query.area):
         raise GeoductError(f"{query.area.said} lies outside the catalog, which covers {_cover(extents)}")
 
 
 def _walk(
-    catalog: pystac.Catalog, query: Query, known: set[str], extents: list[tuple[float, ...]]
+    catalog: pystac.Catalog, query: Query, known: set[str], extents: list[Sequence[float]]
 ) -> Iterator[pystac.Item]:
     """Items below a catalog; a collection whose extent rules it out is not opened further."""
     if isinstance(catalog, pystac.Collection):
         known.add(catalog.id)
-        extents.extend(tuple(box) for box in catalog.extent.spatial.bboxes)
+        extents.extend(catalog.extent.spatial.bboxes)
         if not _may_hold(catalog.extent, query):
             return
     for item in catalog.get_items():
@@ -198,9 +222,13 @@ def _cover(boxes: Iterable[Sequence[float]]) -> str:
     return f"{min(west):.4g} {min(south):.4g} {max(east):.4g} {max(north):.4g} (west south east north)"
 
 
+def _near(boxes: Iterable[Sequence[float]], area: Area) -> bool:
+    return any(shapely.box(*_flat(box)).intersects(area.geometry) for box in boxes)
+
+
 def _may_hold(extent: pystac.Extent, query: Query) -> bool:
-    boxes = [shapely.box(*_flat(box)) for box in extent.spatial.bboxes]
-    near = query.area is None or not boxes or any(box.intersects(query.area.geometry) for box in boxes)
+    boxes = extent.spatial.bboxes
+    near = query.area is None or not boxes or _near(boxes, query.area)
     spans = [(a.date() if a else date.min, b.date() if b else date.max) for a, b in extent.temporal.intervals]
     start, end = query.start or date.min, query.end or date.max
     return near and (not spans or any(first <= end and last >= start for first, last in spans))

@@ -52,7 +52,7 @@ class Shards:
         self._key = metadata.encode_chunk_key
 
     def encode(self, values: Pixels) -> bytes | None:
-        """One chunk as it is stored, or None if it is all fill value; `values` may be short at the array's far edges."""
+        """One chunk as it is stored, or None if it is all fill value; `values` may be short at far edges."""
         if not np.any(values != self._fill):
             return None
         whole = np.ascontiguousarray(values, self.dtype)

@@ -17,7 +17,6 @@ from components.evaluate.measure import Tally
 from components.evaluate.metrics import SCORES, ClassScores, class_scores, scores
 
 WITH_INTERVAL = (*SCORES, "ece")
-COMPARED = ("accuracy", "macro_f1", "miou", "ece")
 PER_CLASS = ("precision", "recall", "f1", "iou")
 
 
@@ -99,7 +98,9 @@ def judge(tally: Tally, draws: NDArray[np.float64], level: float) -> Judged:
 
 
 def compare(model: Tally, baseline: Tally, draws: NDArray[np.float64], level: float) -> dict[str, Gain]:
-    """By how much the model's scores of `COMPARED` exceed the baseline's, over the same resamples."""
+    """By how much the model's scores of `WITH_INTERVAL` exceed the baseline's, over the same resamples."""
     ours, theirs = _point(model), _point(baseline)
     spread, other = _resampled_scores(model, draws), _resampled_scores(baseline, draws)
-    return {name: Gain(ours[name] - theirs[name], *interval(spread[name] - other[name], level)) for name in COMPARED}
+    return {
+        name: Gain(ours[name] - theirs[name], *interval(spread[name] - other[name], level)) for name in WITH_INTERVAL
+    }

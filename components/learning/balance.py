@@ -23,7 +23,7 @@ def content(patches: PatchSet, split: Split, task: Task) -> Floats:
     codes = patches.nomenclature.codes
     if task == "classification":
         dominant: NDArray[np.int64] = rows["dominant"].to_numpy(dtype=np.int64)
-        return (dominant[:, None] == np.arange(len(codes))).astype(np.float64)
+        return np.equal.outer(dominant, np.arange(len(codes))).astype(np.float64)
     columns = [f"fraction_{code}" for code in codes]
     if missing := [c for c in columns if c not in rows.columns]:
         raise GeoductError(f"the index of {patches.path} lacks the column {missing[0]!r}")

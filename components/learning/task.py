@@ -14,7 +14,7 @@ from torchmetrics.classification import MulticlassConfusionMatrix
 
 from components.artifacts.nomenclature import IGNORE
 from components.errors import GeoductError
-from components.learning.loader import Batch
+from components.learning.loader import Batch, PatchLoader
 
 Schedule = Literal["cosine", "onecycle", "constant"]
 
@@ -110,7 +110,10 @@ class PatchTask(LightningModule):
         return logits.float()
 
     def on_train_epoch_start(self) -> None:
-        # A seed an epoch instead of one stream: a run that resumes needs no generator's state to go on alike.
+        # Order, turns and dropout follow from the epoch's number alone: a run that resumes needs no generator's state.
+        loader = self.trainer.train_dataloader
+        if isinstance(loader, PatchLoader):
+            loader.set_epoch(self.current_epoch)
         torch.manual_seed(hash((self.seed, self.current_epoch, self.global_rank)) % 2**63)
 
     def training_step(self, batch: Batch, number: int) -> torch.Tensor:

@@ -112,14 +112,15 @@ def test_harmonised_items_agree_with_the_truth(archive: Archive) -> None:
     assert offsets == {(False, 0), (True, 0), (True, -0.1)}
 
 
-def test_scl_dilated_by_three_pixels_leaves_only_clear_ones(archive: Archive) -> None:
+def test_scl_dilated_by_two_pixels_leaves_only_clear_ones(archive: Archive) -> None:
     rims = 0
     for name in archive.items:
         clear = read(archive.clear_of(name)).astype(bool)
         masked = on_10_m(np.isin(read(archive.path / "sentinel-2-l2a" / name / "SCL.tif"), MASKED), 2)
-        y, x = np.mgrid[-3:4, -3:4]
-        dilated = ndimage.binary_dilation(masked, y**2 + x**2 <= 9)
-        assert clear[~dilated].all()
+        y, x = np.mgrid[-2:3, -2:3]
+        kept = ~ndimage.binary_dilation(masked, y**2 + x**2 <= 4)
+        assert clear[kept].all()
+        assert on_10_m(clear.reshape(200, 2, 200, 2).all(axis=(1, 3)), 2)[kept].all(), "nor do pixels of 20 m see any"
         assert not clear[masked].any()
         rims += int((~clear & ~masked).sum())
     assert rims > 1000, "without dilation some cloud must be left, or nothing would need it"
@@ -177,8 +178,9 @@ def test_corine_equals_the_truth_away_from_borders(archive: Archive) -> None:
     assert set(np.unique(labels)) <= {*range(1, 45), 48}
     assert (found != 48).all(), "labels must cover the scene"
     assert RIVER not in labels
-    # The 100 m cell of a pixel lies within 150 m of it, so a single class around it is the cell's.
-    alone = ndimage.minimum_filter(truth, 31) == ndimage.maximum_filter(truth, 31)
+    # The cell of a pixel lies within 142 m of it, and GDAL may be off by an eighth of a cell: a single class within
+    # 170 m is the cell's.
+    alone = ndimage.minimum_filter(truth, 35) == ndimage.maximum_filter(truth, 35)
     assert alone.mean() > 0.2
     np.testing.assert_array_equal(found[alone], truth[alone])
     assert 0 < (found != truth).mean() < 0.08

@@ -1,0 +1,316 @@
+"""The page: what was found, put into words and pictures, and set by one template into one file that needs no other."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from components import __version__
+from components.artifacts.model import Model
+from components.artifacts.patchset import PatchSet
+from components.evaluate import facts
+from components.evaluate.charts import interval_chart, reliability_chart, training_chart
+from components.evaluate.examples import Example
+from components.evaluate.findings import Evidence, Finding
+from components.evaluate.judge import WITH_INTERVAL, Judged
+from components.evaluate.metrics import scores
+from components.evaluate.mosaic import RIGHT, UNSCORED, WRONG
+from components.evaluate.pictures import RAMP, SPLIT_COLOURS, jpeg, png, score_plan, split_plan, svg
+from components.evaluate.verdict import headline, meaning, ordered, summary
+from components.evaluate.wording import count, percent, score, signed
+
+TITLES = {
+    "accuracy": "Accuracy",
+    "balanced_accuracy": "Balanced accuracy",
+    "macro_f1": "Macro-F1",
+    "weighted_f1": "Weighted F1",
+    "miou": "Mean IoU",
+    "kappa": "Cohen’s κ",
+    "ece": "Calibration error",
+    "log_loss": "Log-loss",
+}
+HEADLINE = {
+    "macro_f1": "mean F1 of the classes present",
+    "miou": "mean overlap of prediction and label",
+    "accuracy": "share right",
+    "ece": "gap of confidence and accuracy; low is good",
+}
+SHOWN_BLOCKS = 12
+"""Rows of the table of blocks; the CSV has all."""
+WIDE = 16
+"""With more classes than this the confusion matrix is set small and without counts."""
+
+
+@dataclass(frozen=True)
+class Content:
+    """All that the page shows. `metrics` is what `metrics.json` holds; `settings` the component's parameters."""
+
+    model: Model
+    patches: PatchSet
+    settings: Mapping[str, Any]
+    evidence: Evidence
+    judged: dict[str, Judged]
+    metrics: Mapping[str, Any]
+    findings: list[Finding]
+    mistakes: list[Example]
+    unsure: list[Example]
+    fitted_on: int
+
+
+def render(content: Content) -> str:
+    """The page as HTML."""
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+    environment = Environment(
+        loader=FileSystemLoader(Path(__file__).parent / "templates"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    page: str = environment.get_template("report.html.j2").render(_context(content))
+    return page
+
+
+def _context(c: Content) -> dict[str, Any]:
+    e = c.evidence
+    return {
+        "title": f"{c.patches.nomenclature.name}, {c.model.task}",
+        "task": c.model.task,
+        "unit": e.unit,
+        "split": c.settings["split"],
+        "level": percent(e.level, 0),
+        "headline": headline(e),
+        "summary": summary(e),
+        "meaning": meaning(c.patches.nomenclature.name),
+        "cards": _cards(c),
+        "comparison": _comparison(c),
+        "interval_chart": svg(interval_chart(_spans(c))),
+        "fitted_on": count(c.fitted_on),
+        "map": _map(c),
+        "findings": c.findings,
+        "classes": _classes(c),
+        "matrix": _matrix(c),
+        "reliability_chart": svg(reliability_chart(c.judged["model"].bins)),
+        "mean_confidence": percent(c.judged["model"].mean_confidence),
+        "surest": _surest(c),
+        "accuracy": percent(c.judged["model"].scores["accuracy"]),
+        "training_chart": svg(training_chart(e.history)) if len(next(iter(e.history.values()), [])) else None,
+        "mistakes": c.mistakes,
+        "unsure": c.unsure,
+        "examples_legend": _legend(c),
+        "agreement": _agreement(),
+        "blocks": _blocks(c),
+        "split_plan": png(split_plan(c.patches)),
+        "split_colours": SPLIT_COLOURS,
+        "gap": facts.gap_sentence(c.patches, c.evidence.measured.numbers),
+        "split_facts": facts.split_report(c.patches),
+        "splits": facts.splits(c.patches),
+        "shares": facts.class_shares(c.patches),
+        "statistics": facts.statistics(c.patches, c.model),
+        "model_facts": facts.model(c.model),
+        "provenance": _provenance(c),
+        "version": __version__,
+    }
+
+
+def _span(low: float, high: float) -> str:
+    return f"{score(low)} – {score(high)}"
+
+
+def _cards(c: Content) -> list[dict[str, Any]]:
+    model = c.judged["model"]
+    cards: list[dict[str, Any]] = []
+    for key, about in HEADLINE.items():
+        gain = c.evidence.gains["logistic"][key]
+        better = gain.certain and (gain.value < 0 if key == "ece" else gain.value > 0)
+        cards.append(
+            {
+                "key": key,
+                "title": TITLES[key],
+                "about": about,
+                "exact": c.metrics["model"][key],
+                "value": score(model.scores[key]),
+                "span": _span(*model.intervals[key]),
+                "gain": f"{signed(gain.value)} against the logistic regression",
+                "mood": "better" if better else "worse" if gain.certain else "open",
+            }
+        )
+    return cards
+
+
+def _comparison(c: Content) -> dict[str, Any]:
+    """A row a score: its value for each classifier, then the model's gain over each baseline."""
+    shown = ordered(c.judged)
+    rows = []
+    for key, title in TITLES.items():
+        values = [
+            (score(each.scores[key]), _span(*each.intervals[key]) if key in WITH_INTERVAL else "")
+            for _, _, each in shown
+        ]
+        gains = [c.evidence.gains[name].get(key) for name, _, _ in shown[1:]]
+        rows.append(
+            {
+                "title": title,
+                "values": values,
+                "gains": [(signed(g.value), f"{signed(g.low)} to {signed(g.high)}", g.certain) for g in gains if g],
+            }
+        )
+    return {"names": [name for _, name, _ in shown], "rows": rows}
+
+
+def _spans(c: Content) -> list[tuple[str, list[tuple[str, float, float, float]]]]:
+    return [
+        (TITLES[key], [(name, each.scores[key], *each.intervals[key]) for _, name, each in ordered(c.judged)])
+        for key in ("accuracy", "macro_f1", "miou")
+    ]
+
+
+def _legend(c: Content) -> list[tuple[str, str]]:
+    """Colour and name of each class that occurs in the truth or the prediction."""
+    model = c.judged["model"].each
+    seen = (model.support > 0) | (model.predicted > 0)
+    return [(k.colour, k.name) for k, there in zip(c.patches.nomenclature, seen, strict=True) if there]
+
+
+def _agreement() -> list[tuple[str, str]]:
+    names = ("right", "wrong", "no label or no data")
+    return [("#{:02x}{:02x}{:02x}".format(*rgb), n) for rgb, n in zip((RIGHT, WRONG, UNSCORED), names, strict=True)]
+
+
+def _map(c: Content) -> dict[str, Any]:
+    mosaic = c.evidence.measured.mosaic
+    image, truth, answer, wrong = mosaic.pictures(c.patches.nomenclature)
+    return {
+        "panels": [
+            (f"Composite, {mosaic.stretch.name}", jpeg(image)),
+            ("Labels" if c.model.task == "segmentation" else "Dominant class of each patch", png(truth)),
+            ("Prediction", png(answer)),
+            ("Where the prediction is wrong", png(wrong)),
+        ],
+        "bar": facts.scale_bar(mosaic.width, c.patches),
+        "step": mosaic.step,
+        "share": percent(float(mosaic.covered.mean()), 0),
+    }
+
+
+def _classes(c: Content) -> list[dict[str, Any]]:
+    model, logistic = c.judged["model"], c.judged["logistic"]
+    rows: list[dict[str, Any]] = []
+    for i, k in enumerate(c.patches.nomenclature):
+        ends = model.class_intervals["f1"][i]
+        rows.append(
+            {
+                "colour": k.colour,
+                "code": k.code,
+                "name": k.name,
+                "present": bool(model.each.present[i]),
+                "support": count(int(model.each.support[i])),
+                "train": percent(float(c.evidence.train[i] / c.evidence.train.sum())),
+                "scores": [score(float(getattr(model.each, name)[i])) for name in ("precision", "recall", "iou")],
+                "f1": score(float(model.each.f1[i])),
+                "span": _span(*ends),
+                "bar": [round(100 * float(v), 2) for v in (model.each.f1[i], *ends, logistic.each.f1[i])],
+            }
+        )
+    return rows
+
+
+def _surest(c: Content) -> str:
+    """How often the surest answers are right."""
+    bins = c.judged["model"].bins
+    last = int(np.flatnonzero(bins.number)[-1])
+    return (
+        f"Of the {c.evidence.unit}, {percent(float(bins.number[last] / bins.number.sum()))} have a confidence above "
+        f"{percent(last / len(bins.number), 0)}; of these {percent(float(bins.correct[last] / bins.number[last]))} are "
+        "right."
+    )
+
+
+def _matrix(c: Content) -> dict[str, Any]:
+    confusion, each = c.judged["model"].confusion, c.judged["model"].each
+    rows = np.flatnonzero(each.support > 0)
+    columns = np.flatnonzero((each.support > 0) | (each.predicted > 0))
+    classes = c.patches.nomenclature.classes
+    return {
+        "small": len(columns) > WIDE,
+        "columns": [classes[p] for p in columns],
+        "rows": [
+            {
+                "name": classes[t].name,
+                "code": classes[t].code,
+                "colour": classes[t].colour,
+                "cells": [_cell(int(confusion[t, p]), float(each.support[t]), bool(t == p)) for p in columns],
+            }
+            for t in rows
+        ],
+    }
+
+
+def _cell(number: int, support: float, diagonal: bool) -> dict[str, Any]:
+    share = number / support
+    ink = (0, 114, 178) if diagonal else (213, 94, 0)
+    background = "rgb({}, {}, {})".format(*(round(255 + (channel - 255) * share**0.7) for channel in ink))
+    return {
+        "share": percent(share) if number else "·",
+        "whole": f"{100 * share:.0f}" if share >= 0.005 else "·",
+        "count": count(number) if number else "",
+        "background": background,
+        "dark": share > 0.55,
+    }
+
+
+def _blocks(c: Content) -> dict[str, Any]:
+    measured = c.evidence.measured
+    confusion = measured.tallies["model"].confusion
+    sizes, found = confusion.sum((1, 2)), scores(confusion)
+    filled = np.flatnonzero(sizes)
+    accuracy = found["accuracy"][filled]
+    order = filled[np.argsort(accuracy, kind="stable")]
+    low, high = float(accuracy.min()), float(accuracy.max())
+    names = c.patches.index["block"].to_numpy().astype(str)[measured.numbers]
+    position = {name: i for i, name in enumerate(measured.blocks)}
+    levels = np.array([found["accuracy"][position[name]] for name in names])
+    levels = (levels - low) / (high - low) if high > low else np.ones_like(levels)
+    return {
+        "plan": png(score_plan(c.patches, measured.numbers, np.clip(levels, 0, 1))),
+        "ramp": ", ".join(RAMP),
+        "low": percent(low),
+        "high": percent(high),
+        "median": percent(float(np.median(accuracy))),
+        "total": len(filled),
+        "rows": [
+            {
+                "name": measured.blocks[i],
+                "samples": count(int(sizes[i])),
+                "surest": _surest(c),
+                "accuracy": percent(float(found["accuracy"][i])),
+                "f1": score(float(found["macro_f1"][i])),
+            }
+            for i in order[:SHOWN_BLOCKS]
+        ],
+    }
+
+
+def _provenance(c: Content) -> dict[str, Any]:
+    def text(value: Any) -> str:
+        return json.dumps(value, indent=2, sort_keys=True, ensure_ascii=False)
+
+    return {
+        "rows": [
+            ("Model", c.model.digest),
+            ("PatchSet", c.patches.digest),
+            ("PatchSet of training", c.model.description.patches),
+            ("Geoduct", __version__),
+        ],
+        "details": [
+            ("Parameters of this evaluation", text(dict(c.settings))),
+            ("How the model came to be", text(c.model.provenance)),
+            ("How the patches came to be", text(c.patches.provenance)),
+        ],
+    }

@@ -1,0 +1,83 @@
+"""Shards written and read directly are the same arrays that zarr writes and reads."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import zarr
+
+from components.artifacts.shards import Shards
+from components.artifacts.zarrs import create_array, create_group
+from components.errors import GeoductError
+
+SHAPE = (2, 3, 70, 50)
+
+
+def array(path: Path, dtype: str = "uint16") -> zarr.Array[Any]:
+    """Two steps of three bands, chunks of 16 x 16, shards of 32 x 32: none divides the shape."""
+    group = create_group(path, {})
+    return create_array(group, "a", shape=SHAPE, dtype=dtype, dims="tbyx", chunks=(1, 1, 16, 16), shards=(1, 3, 32, 32))
+
+
+def values(dtype: str = "uint16") -> np.ndarray[Any, Any]:
+    """Random values with holes of nodata as large as a shard."""
+    found = np.random.default_rng(0).integers(1, 200, SHAPE).astype(dtype)
+    found[0, :, :40, :34] = 0
+    return found
+
+
+def write(target: zarr.Array[Any], pixels: np.ndarray[Any, Any]) -> None:
+    shards = Shards(target)
+    for step, row, column in np.ndindex(2, 3, 2):
+        chunks: dict[tuple[int, ...], bytes | None] = {}
+        for band in range(3):
+            plane = pixels[step, band, row * 32 : row * 32 + 32, column * 32 : column * 32 + 32]
+            chunks |= shards.encode_planes(plane, (0, band))
+        shards.write((step, 0, row, column), chunks)
+
+
+@pytest.mark.parametrize("dtype", ["uint16", "uint8"])
+def test_zarr_reads_what_is_written(tmp_path: Path, dtype: str) -> None:
+    write(array(tmp_path, dtype), values(dtype))
+    found = zarr.open_group(tmp_path, mode="r")["a"]
+    assert (np.asarray(found[...]) == values(dtype)).all()  # type: ignore[index]
+    assert not (tmp_path / "a/c/0/0/0/0").exists()  # all nodata takes no room
+
+
+@pytest.mark.parametrize(
+    "window",
+    [
+        np.s_[0:2, 0:3, 0:70, 0:50],
+        np.s_[1:2, 1:3, 30:35, 31:33],
+        np.s_[0:1, 0:1, 69:70, 49:50],
+        np.s_[0:2, 2:3, 15:49, 0:50],
+    ],
+)
+def test_windows_are_what_zarr_gives(tmp_path: Path, window: tuple[slice, ...]) -> None:
+    target = array(tmp_path)
+    target[...] = values()
+    assert (Shards(target).read(*window) == values()[window]).all()
+
+
+def test_damage_is_told(tmp_path: Path) -> None:
+    target = array(tmp_path)
+    target[...] = values()
+    file = tmp_path / "a/c/1/0/0/0"
+    whole = file.read_bytes()
+    everything = [slice(0, n) for n in SHAPE]
+    file.write_bytes(whole[:100] + bytes([whole[100] ^ 255]) + whole[101:])
+    with pytest.raises(GeoductError, match=r"a/c/1/0/0/0 is corrupt: a chunk does not match its checksum"):
+        Shards(target).read(*everything)
+    for length in (len(whole) // 2, 3):
+        file.write_bytes(whole[:length])
+        with pytest.raises(GeoductError, match=r"a/c/1/0/0/0 is truncated or corrupt: its shard index"):
+            Shards(target).read(*everything)
+
+
+def test_a_foreign_encoding_is_refused(tmp_path: Path) -> None:
+    foreign = zarr.create_array(tmp_path, shape=(64, 64), chunks=(16, 16), shards=(32, 32), dtype="uint16")
+    with pytest.raises(GeoductError, match="is not encoded as Geoduct does it"):
+        Shards(foreign)
