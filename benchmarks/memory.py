@@ -1,7 +1,7 @@
 """Peak memory of the data components at a scene's area and at 16 times that area.
 
-A plain static catalog (three dates, four bands and SCL, a made-up pattern, no compression) is written at both sizes; each
-component then runs as a process of its own, and the operating system says how much it held at most.
+A plain static catalog (three dates, four bands and SCL, a made-up pattern, no compression) is written at both sizes;
+each component then runs as a process of its own, and the operating system says how much it held at most.
 """
 
 from __future__ import annotations
