@@ -38,7 +38,7 @@ def summary(e: Evidence) -> str:
 
 
 _CORINE = (
-    "The truth here comes from CORINE Land Cover, which people drew from imagery with a smallest mapped area of 25 "
+    "The labels here follow CORINE Land Cover, which people draw from imagery with a smallest mapped area of 25 "
     "hectares and a smallest width of 100 metres. A copse, a pond or a farmstead below that size has no label of its "
     "own, so at 10 metres this is a noisy label: a model that sees such things is counted wrong, and one that smooths "
     "them away is counted right. The score says how well the model agrees with CORINE, not with the ground."
