@@ -1,4 +1,4 @@
-"""`dvc repro` from search to map on a small sample archive: whole, repeated, killed, and switched between experiments."""
+"""`dvc repro` from search to map on a small sample archive: whole, repeated, killed, switched between experiments."""
 
 from __future__ import annotations
 
