@@ -249,9 +249,15 @@ def _absent(e: Evidence) -> Iterator[Finding]:
 
 def _few_blocks(e: Evidence) -> Iterator[Finding]:
     blocks = len(e.measured.blocks)
-    if blocks < FEW:
+    if blocks == 1:
         yield Finding(
             "Hold out more blocks",
-            f"The intervals rest on {blocks} block{'s' if blocks > 1 else ''}; below {FEW} they are rough, and likely "
+            "There is a single held-out block, and nothing to tell how far its score would vary: every interval is "
+            "given as the whole range. Smaller blocks or a larger scene would give more.",
+        )
+    elif blocks < FEW:
+        yield Finding(
+            "Hold out more blocks",
+            f"The intervals rest on {blocks} blocks; below {FEW} they are rough, and likely "
             "too narrow. Smaller blocks or a larger scene would give more.",
         )
