@@ -75,7 +75,7 @@ def train(
     from components.learning.networks import build, design
     from components.learning.task import PatchTask
     from components.storage import remove
-    from components.train.fitting import fit, quiet
+    from components.train.fitting import fit, session
     from components.train.history import write_curves, write_history
 
     classes = len(patches.nomenclature)
@@ -91,7 +91,7 @@ def train(
         seed=seed,
     )
     folder = model.path / "checkpoints"
-    with quiet(threads):
+    with session(threads):
         torch.manual_seed(seed)
         network = build(architecture)
         learner = PatchTask(
