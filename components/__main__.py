@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import importlib
 import sys
 from argparse import SUPPRESS, ArgumentParser, RawDescriptionHelpFormatter
 from pathlib import Path
 from typing import Any, NoReturn, get_args, get_origin
 
 from components import __version__
-from components.contract import Component, Spec
 from components.errors import GeoductError, nearest
 from components.parameters import Parameter
-
-COMPONENTS = ("simulate", "acquire", "composite", "label", "patch", "train", "evaluate", "predict")
-"""In the order of the pipeline."""
+from components.registry import COMPONENTS, load
+from components.spec import Spec
 
 TOOLS = {
     "verify": "Re-read an artifact and compare every byte with its manifest.",
@@ -27,11 +24,6 @@ class _Parser(ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         raise GeoductError(f"{self.prog}: {message}")
-
-
-def load(name: str) -> Component[Any]:
-    """Import the declaration of a component by its name."""
-    return getattr(importlib.import_module(f"components.{name}"), name)  # type: ignore[no-any-return]
 
 
 def _default(parameter: Parameter) -> str:

@@ -14,17 +14,17 @@ import sys
 import types
 import typing
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from typing import Annotated, Any, Generic, Literal, ParamSpec, TypeVar, get_args, get_origin
+from typing import Annotated, Any, Generic, ParamSpec, TypeVar, get_args, get_origin
 
 from components import artifacts
-from components.errors import GeoductError, nearest
 from components.parameters import BOUNDS, Parameter
 from components.parameters import Ge as Ge
 from components.parameters import Gt as Gt
 from components.parameters import Le as Le
 from components.parameters import Lt as Lt
 from components.parameters import Unit as Unit
+from components.run import run
+from components.spec import Direction, Image, Slot, Spec
 
 T = TypeVar("T")
 P = ParamSpec("P")
@@ -34,69 +34,6 @@ Input = Annotated[T, "input"]
 Output = Annotated[T, "output"]
 """An artifact that the component writes: `patches: Output[PatchSet]`. The function writes into its `path`."""
 
-Image = Literal["data", "learn"]
-Direction = Literal["input", "output"]
-
-
-@dataclass(frozen=True)
-class Slot:
-    """An artifact in a signature: its name, its kind, whether it is read or written, and whether it may be left out."""
-
-    name: str
-    kind: str
-    direction: Direction
-    optional: bool
-    help: str
-
-    @property
-    def flag(self) -> str:
-        """As given on the command line."""
-        return "--" + self.name.replace("_", "-")
-
-
-@dataclass(frozen=True)
-class Spec:
-    """All that a signature declares about one component."""
-
-    name: str
-    image: Image
-    resumable: bool
-    summary: str
-    description: str
-    slots: tuple[Slot, ...]
-    parameters: tuple[Parameter, ...]
-
-    @property
-    def inputs(self) -> tuple[Slot, ...]:
-        """Artifacts read, in order."""
-        return tuple(s for s in self.slots if s.direction == "input")
-
-    @property
-    def outputs(self) -> tuple[Slot, ...]:
-        """Artifacts written, in order."""
-        return tuple(s for s in self.slots if s.direction == "output")
-
-    def bind(self, arguments: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
-        """Split arguments into artifacts and complete, checked parameters.
-
-        Raises:
-            GeoductError: a name is unknown (the nearest is named), an artifact is missing, a value is refused.
-        """
-        known = {s.name for s in self.slots} | {p.name for p in self.parameters}
-        for name in arguments:
-            if name not in known:
-                flags = [k.replace("_", "-") for k in known]
-                hint = nearest(name.replace("_", "-"), flags)
-                raise GeoductError(f"{self.name} has no parameter {name.replace('_', '-')!r}{hint}")
-        for slot in self.slots:
-            if not slot.optional and arguments.get(slot.name) is None:
-                raise GeoductError(f"{self.name} needs {slot.flag}, the {slot.kind} that it {_DOES[slot.direction]}")
-        given = {s.name: arguments[s.name] for s in self.slots if arguments.get(s.name) is not None}
-        parameters = {p.name: p.check(arguments[p.name]) if p.name in arguments else p.default for p in self.parameters}
-        return given, parameters
-
-
-_DOES: dict[Direction, str] = {"input": "reads", "output": "writes"}
 _SLOT = re.compile(r"^(Input|Output)\[(\w+)\](\s*\|\s*None)?$")
 _ARGUMENT = re.compile(r"^ {4}(\w+): (.*(?:\n {5,}.*)*)", re.MULTILINE)
 
@@ -157,8 +94,6 @@ class Component(Generic[P]):
         Raises:
             GeoductError: for anything that the user can mend; no output is changed then.
         """
-        from components.run import run
-
         run(self.spec, self._function, arguments)
 
 

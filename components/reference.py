@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from components.__main__ import COMPONENTS, load
-from components.contract import Spec
 from components.parameters import Parameter
+from components.registry import COMPONENTS, load
+from components.spec import Spec
 
 FILE = Path("docs") / "components.md"
 

@@ -9,14 +9,12 @@ import re
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from components import __version__, artifacts, storage
 from components.artifacts.base import is_artifact
 from components.errors import GeoductError
-
-if TYPE_CHECKING:
-    from components.contract import Spec
+from components.spec import Spec
 
 
 def run(spec: Spec, function: Callable[..., None], arguments: Mapping[str, Any]) -> None:

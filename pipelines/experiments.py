@@ -12,8 +12,8 @@ from typing import Any
 
 import yaml
 
-from components.__main__ import COMPONENTS, load
 from components.errors import GeoductError, nearest
+from components.registry import COMPONENTS, load
 
 FOLDER = "experiments"
 PARAMS = "params.yaml"

@@ -8,7 +8,6 @@ cannot be read is an error, never nodata.
 from __future__ import annotations
 
 import logging
-import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -22,6 +21,7 @@ from odc.geo.geobox import GeoBox
 from rasterio.errors import RasterioError, RasterioIOError
 from rasterio.windows import Window
 
+from components.acquire.search import shown
 from components.acquire.understand import Asset, Scene
 from components.artifacts.scenecube import create_scenecube
 from components.artifacts.shards import Shards
@@ -32,13 +32,11 @@ from components.errors import GeoductError
 CACHE = 32 << 20
 """Bytes of GDAL's block cache. Blocks are read once, so by its default (a twentieth of the memory) it only grows."""
 
-_CREDENTIALS = re.compile(r"(?<=://)[^/@]*@|\?.*$")
-
 
 @contextmanager
 def _opened(scene: Scene, asset: Asset) -> Iterator[rasterio.DatasetReader]:
     """Open an asset and say in one sentence what is wrong with it."""
-    where = f"item {scene.id}: asset {asset.key!r} ({_CREDENTIALS.sub('', asset.href)})"
+    where = f"item {scene.id}: asset {asset.key!r} ({shown(asset.href)})"
     options = {"GDAL_DISABLE_READDIR_ON_OPEN": "EMPTY_DIR", "GDAL_CACHEMAX": CACHE}
     with rasterio.Env(**options):
         try:
@@ -61,7 +59,7 @@ def _opened(scene: Scene, asset: Asset) -> Iterator[rasterio.DatasetReader]:
 
 
 def _reason(error: BaseException) -> str:
-    return str(error.__cause__ or error).strip().rstrip(".")
+    return shown(str(error.__cause__ or error)).strip().rstrip(".")
 
 
 def header_grid(scene: Scene, asset: Asset) -> GeoBox:

@@ -7,10 +7,12 @@ user learns which filter removed how many.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time
 from typing import Any
+from urllib.parse import urljoin
 
 import pystac
 import shapely
@@ -19,6 +21,12 @@ from components.acquire.area import Area
 from components.artifacts.source import Source
 from components.errors import GeoductError, nearest
 from components.progress import track
+
+_CREDENTIALS = re.compile(r"(?<=://)[^/@\s]*@|\?\S*")
+"""What a URL in a message may hold that nobody else should read: user, password, query."""
+
+_CAUSE = re.compile(r"Max retries exceeded .*\(Caused by \w+\(.*?\): (.+?)[\"']?\)\)$")
+"""What lies behind urllib3's account of a failed connection."""
 
 
 @dataclass(frozen=True)
@@ -72,6 +80,11 @@ class Query:
         return after and (self.end is None or moment <= datetime.combine(self.end, time.max, UTC))
 
 
+def shown(text: str) -> str:
+    """A place or a message without the credentials that URLs in it may hold."""
+    return _CREDENTIALS.sub("", text)
+
+
 def _day(flag: str, text: str | None) -> date | None:
     try:
         return None if text is None else date.fromisoformat(text)
@@ -85,16 +98,17 @@ def search(location: str, query: Query) -> list[pystac.Item]:
     Raises:
         GeoductError: the catalog cannot be read, the collection is unknown or must be named, or nothing matches.
     """
-    shown = Source(location).digest if not Source(location).is_path else location  # a URL without its credentials
     try:
-        return select(list(track(_candidates(location, query), label="search")), query, shown)
+        return select(list(track(_candidates(location, query), label="search")), query, shown(location))
     except GeoductError:
         raise
     except Exception as error:
         if not _is_reading_error(error):
             raise
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise GeoductError(f"{shown} cannot be read as a STAC catalog: {reason}") from error
+        reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
+        if cause := _CAUSE.search(reason):
+            reason = f"no connection: {cause[1]}"
+        raise GeoductError(f"{shown(location)} cannot be read as a STAC catalog: {shown(reason)}") from error
 
 
 def _is_reading_error(error: Exception) -> bool:
@@ -115,11 +129,13 @@ def _candidates(location: str, query: Query) -> Iterator[pystac.Item]:
         case {"type": "Feature"}:
             yield pystac.Item.from_file(href)
         case {"conformsTo": list()}:
-            yield from _ask(document, query)
+            if query.collection is None:
+                raise GeoductError(f"{shown(location)} is an API; name the --collection to search")
+            yield from _ask(document, href, query, query.collection)
         case {"type": "Catalog" | "Collection"} | {"stac_version": _, "links": _}:
             yield from _walk_all(pystac.Catalog.from_file(href), query)
         case _:
-            raise GeoductError(f"{location} is JSON, but no STAC catalog, collection, item or API landing page")
+            raise GeoductError(f"{shown(location)} is JSON, but no STAC catalog, collection, item or API landing page")
 
 
 def _document(location: str) -> tuple[str, dict[str, Any]]:
@@ -141,20 +157,30 @@ def _document(location: str) -> tuple[str, dict[str, Any]]:
         document = json.loads(text)
     except ValueError:
         kind = "HTML" if text.lstrip()[:1] == "<" else "no JSON"
-        raise GeoductError(f"{source.location} is {kind}; expected a STAC catalog or API") from None
+        raise GeoductError(f"{shown(source.location)} is {kind}; expected a STAC catalog or API") from None
     return location, document if isinstance(document, dict) else {}
 
 
-def _ask(landing: dict[str, Any], query: Query) -> Iterator[pystac.Item]:
-    from pystac_client import Client
+def _ask(landing: dict[str, Any], base: str, query: Query, collection: str) -> Iterator[pystac.Item]:
+    """Search an API, by POST where it takes it.
 
-    client = Client.from_dict(landing)
-    arguments: dict[str, Any] = {"datetime": query.interval, "limit": 100}
-    if query.collection:
-        arguments["collections"] = [query.collection]
-    if query.area:
-        arguments["intersects"] = shapely.geometry.mapping(query.area.geometry)
-    yield from client.search(**arguments).items()
+    The landing page is at hand, so the search is made from its link; pystac-client's Client would fetch the page's
+    own `root` again before it uses the link.
+    """
+    from pystac_client import ItemSearch
+
+    links = [link for link in landing.get("links", []) if link.get("rel") == "search"]
+    if not links:
+        raise GeoductError(f"{shown(base)} is an API without a search link; expected one of STAC API - Item Search")
+    link = next((link for link in links if link.get("method") == "POST"), links[0])
+    yield from ItemSearch(
+        url=urljoin(base, link["href"]),
+        method=link.get("method", "GET"),
+        collections=[collection],
+        datetime=query.interval,
+        intersects=shapely.geometry.mapping(query.area.geometry) if query.area else None,
+        limit=100,
+    ).items()
 
 
 def _walk_all(catalog: pystac.Catalog, query: Query) -> Iterator[pystac.Item]:
@@ -163,7 +189,7 @@ def _walk_all(catalog: pystac.Catalog, query: Query) -> Iterator[pystac.Item]:
     yield from _walk(catalog, query, known, extents)
     if query.collection and query.collection not in known:
         hint = nearest(query.collection, known) if known else "; it has no collections"
-        raise GeoductError(f"{catalog.get_self_href()} has no collection {query.collection!r}{hint}")
+        raise GeoductError(f"{shown(str(catalog.get_self_href()))} has no collection {query.collection!r}{hint}")
     if query.area and extents and not _near(extents, query.area):
         raise GeoductError(f"{query.area.said} lies outside the catalog, which covers {_cover(extents)}")
 

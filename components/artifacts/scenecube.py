@@ -32,10 +32,10 @@ REFLECTANCE = {"long_name": "surface reflectance", "scale_factor": REFLECTANCE_S
 class SceneCube(ZarrArtifact):
     """`reflectance(time, band, y, x)` uint16 (reflectance x 10000, 0 = nodata) and `scl(time, y, x)` uint8.
 
-    `mask` says what `scl` holds: `"scl"`, Sentinel-2's scene classification, or `"clm"`, a binary mask of
-    0 = clear and 1 = cloud. `items` has one dictionary a time step: `id`, `datetime` (ISO 8601), `cloud_cover`
-    (percent or None), `processing_baseline` (or None), `offset` (DN that was subtracted), and whatever else the
-    source said.
+    `mask` says what `scl` holds: `"scl"`, Sentinel-2's scene classification, `"clm"`, a binary mask of 0 = clear and
+    1 = cloud, or `"none"`, nothing but 0. `items` has one dictionary a time step: `id`, `datetime` (ISO 8601),
+    `cloud_cover` (percent or None), `processing_baseline` (or None), `offset` (DN that was added to harmonise, 0 or
+    -1000), `collection`, and whatever else of the item is worth keeping.
     """
 
     kind = "SceneCube"
@@ -51,7 +51,7 @@ class SceneCube(ZarrArtifact):
 
     @property
     def mask(self) -> str:
-        """`"scl"` or `"clm"`: what the array `scl` holds."""
+        """`"scl"`, `"clm"` or `"none"`: what the array `scl` holds."""
         return str(self.attribute("mask"))
 
     def validate(self) -> None:
@@ -95,7 +95,7 @@ def create_scenecube(
         chunks=(1, CHUNK, CHUNK),
         shards=(1, SHARD, SHARD),
         attributes={
-            "long_name": "scene classification" if mask == "scl" else "cloud mask",
+            "long_name": {"scl": "scene classification", "clm": "cloud mask"}.get(mask, "no mask"),
             "grid_mapping": "spatial_ref",
         },
     )

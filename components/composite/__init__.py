@@ -19,8 +19,8 @@ def composite(
     composite: Output[Composite],
     *,
     reduction: Literal["median", "best"] = "median",
-    mask_classes: Annotated[list[int], Ge(0), Le(255)] = [0, 1, 3, 8, 9, 10],  # noqa: B006
-    dilation: Annotated[int, Ge(0), Le(100), Unit("pixels")] = 2,
+    mask_classes: Annotated[list[int], Ge(0), Le(11)] = [0, 1, 3, 8, 9, 10],  # noqa: B006
+    dilation: Annotated[int, Ge(0), Le(100), Unit("pixels")] = 3,
     workers: Annotated[int | None, Ge(1)] = None,
 ) -> None:
     """Reduce scenes to one cloud-free image, from the clear looks at each pixel.

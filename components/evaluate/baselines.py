@@ -92,9 +92,8 @@ def _draw(samples: Samples, size: int, seed: int) -> Iterator[tuple[NDArray[np.f
             continue
         places = np.flatnonzero(scored)
         chosen = generator.choice(places, min(each, len(places)), replace=False)
-        mask = np.zeros(scored.size, bool)
-        mask[chosen] = True
-        mask = mask.reshape(scored.shape)
+        mask = np.zeros(scored.shape, bool)
+        mask.flat[chosen] = True
         yield features(samples, pixels, mask), label[mask].astype(np.int64)
 
 

@@ -30,7 +30,8 @@ def draw(blocks: int, resamples: int, seed: int) -> NDArray[np.float64]:
 
 def resampled(counts: NDArray[Any], draws: NDArray[np.float64]) -> NDArray[np.float64]:
     """Sums of per-block counts (block, …) over the blocks of each resample, (resample, …)."""
-    return (draws @ counts.reshape(len(counts), -1)).reshape(len(draws), *counts.shape[1:])
+    sums: NDArray[np.float64] = draws @ counts.reshape(len(counts), -1)
+    return sums.reshape(len(draws), *counts.shape[1:])
 
 
 def interval(values: NDArray[Any], level: float, defined: NDArray[np.bool_] | None = None) -> Interval:

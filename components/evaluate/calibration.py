@@ -21,9 +21,9 @@ class Certainty(NamedTuple):
 
 
 class Bins(NamedTuple):
-    """Samples by confidence in equal-width bins, each (…, bin): how many, how many right, sum of their confidence."""
+    """Samples by confidence in equal-width bins, each (…, bin): their number, how many are right, sum of confidence."""
 
-    count: Floats
+    number: Floats
     correct: Floats
     confidence: Floats
 
@@ -48,8 +48,8 @@ def reliability(confidence: NDArray[Any], correct: NDArray[Any], bins: int) -> B
     place = np.clip(np.ceil(confidence.astype(np.float64) * bins).astype(np.intp) - 1, 0, bins - 1)
     return Bins(
         np.bincount(place, minlength=bins).astype(np.float64),
-        np.bincount(place, weights=correct, minlength=bins),
-        np.bincount(place, weights=confidence, minlength=bins),
+        np.bincount(place, weights=correct, minlength=bins).astype(np.float64),
+        np.bincount(place, weights=confidence, minlength=bins).astype(np.float64),
     )
 
 
@@ -58,9 +58,10 @@ def calibration_error(bins: Bins) -> Floats:
 
     Guo et al., On Calibration of Modern Neural Networks, ICML 2017, equation 3.
     """
-    total = bins.count.sum(-1)
+    total = bins.number.sum(-1)
     gap = np.abs(bins.correct - bins.confidence).sum(-1)
-    return np.divide(gap, total, out=np.zeros(np.shape(total)), where=total > 0)
+    error: Floats = np.divide(gap, total, out=np.zeros(np.shape(total)), where=total > 0)
+    return error
 
 
 def fit_temperature(logits: NDArray[np.float32], truth: NDArray[Any]) -> float:

@@ -17,7 +17,10 @@ INK, SOFT, GRID = "#1f2933", "#66727f", "#e4e7eb"
 BLUE, ORANGE, GREEN = "#0072b2", "#d55e00", "#009e73"
 """Three of Okabe and Ito's colours, which every common colour blindness tells apart."""
 
-_STYLE: dict[str, Any] = {
+STEEP = 10
+"""Losses are drawn on a logarithmic axis where the largest is more than so many times the least."""
+
+_STYLE: Any = {
     "svg.hashsalt": "geoduct",
     "svg.fonttype": "path",
     "font.family": "DejaVu Sans",
@@ -55,9 +58,9 @@ def _draw(width: float, height: float, rows: int, columns: int, ratios: tuple[fl
 
 def reliability_chart(bins: Bins) -> bytes:
     """Share right against confidence, and below it how many samples have which confidence."""
-    edges = np.linspace(0, 1, len(bins.count) + 1)
-    filled = np.flatnonzero(bins.count)
-    sure, right = (values[filled] / bins.count[filled] for values in (bins.confidence, bins.correct))
+    edges = np.linspace(0, 1, len(bins.number) + 1)
+    filled = np.flatnonzero(bins.number)
+    sure, right = (values[filled] / bins.number[filled] for values in (bins.confidence, bins.correct))
 
     def paint(axes: list[Axes]) -> None:
         above, below = axes
@@ -67,7 +70,7 @@ def reliability_chart(bins: Bins) -> bytes:
         above.set(xlim=(0, 1), ylim=(0, 1), ylabel="share right", xticklabels=[])
         above.legend(loc="upper left")
         below.bar(
-            edges[:-1], bins.count / bins.count.sum(), np.diff(edges), align="edge", color=BLUE, edgecolor="white"
+            edges[:-1], bins.number / bins.number.sum(), np.diff(edges), align="edge", color=BLUE, edgecolor="white"
         )
         below.set(xlim=(0, 1), xlabel="confidence", ylabel="share of samples")
 
@@ -76,6 +79,8 @@ def reliability_chart(bins: Bins) -> bytes:
 
 def training_chart(history: History) -> bytes:
     """Losses and validation scores by epoch; a dashed line marks the epoch whose weights were kept."""
+    from matplotlib.ticker import MaxNLocator
+
     epochs = np.arange(1, len(next(iter(history.values()))) + 1)
     best = best_epoch(history)
     panels = (
@@ -92,12 +97,15 @@ def training_chart(history: History) -> bytes:
             if best is not None:
                 place.axvline(best + 1, color=INK, linewidth=1, linestyle=(0, (4, 3)), label="kept")
             place.set(xlabel="epoch", ylabel=title)
-            place.xaxis.get_major_locator().set_params(integer=True)
+            place.xaxis.set_major_locator(MaxNLocator(integer=True))
             if place.get_legend_handles_labels()[0]:
                 place.legend()
+        losses = np.array([history[name] for name, *_ in panels[0][1] if name in history])
+        if losses.size and np.nanmin(losses) > 0 and np.nanmax(losses) > STEEP * np.nanmin(losses):
+            axes[0].set_yscale("log")
         axes[1].set_ylim(top=1)
 
-    return _draw(8.4, 3.1, 1, 2, (1, 1), paint)
+    return _draw(11, 3.3, 1, 2, (1, 1), paint)
 
 
 def interval_chart(rows: list[tuple[str, list[tuple[str, float, float, float]]]]) -> bytes:
@@ -115,4 +123,4 @@ def interval_chart(rows: list[tuple[str, list[tuple[str, float, float, float]]]]
             place.spines["left"].set_visible(False)
             place.grid(axis="y", visible=False)
 
-    return _draw(9.4, 1.7, 1, len(rows), (1,) * len(rows), paint)
+    return _draw(11, 1.9, 1, len(rows), (1,) * len(rows), paint)

@@ -54,11 +54,11 @@ def _example(samples: Samples, measured: Measured, at: int, predict: Predict) ->
         found = certainty(logits[:, None], truth)
         answer, label = names[int(found.predicted[0])], names[int(truth[0])]
         verdict = f"{label}, and predicted so" if answer == label else f"{label}, taken for {answer}"
-        return Example(pictures, f"{verdict}; {sure} sure. {where}")
+        return Example(pictures, f"{verdict}; {sure} sure · {where}")
     answer_map = painted(samples, logits, images[0])
     pictures += [
         ("label", png(colour(labels[0], nomenclature))),
         ("prediction", png(colour(answer_map, nomenclature))),
         ("where wrong", png(agreement(labels[0], answer_map))),
     ]
-    return Example(pictures, f"{percent(float(measured.right[at]), 0)} right, {sure} sure on average. {where}")
+    return Example(pictures, f"{percent(float(measured.right[at]), 0)} right, {sure} sure on average · {where}")

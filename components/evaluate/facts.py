@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from components.artifacts.model import Model
 from components.artifacts.patchset import SPLITS, PatchSet
@@ -61,16 +62,43 @@ def splits(patches: PatchSet) -> list[dict[str, str]]:
     return rows
 
 
+def nearest_train(patches: PatchSet, numbers: NDArray[np.int64]) -> int:
+    """Pixels between the patches `numbers` and the nearest train patch; negative by how far two overlap."""
+    from scipy.spatial import cKDTree
+
+    corners = patches.index[["row", "col"]].to_numpy(np.float64)
+    distance, _ = cKDTree(corners[patches.indices("train")]).query(corners[numbers], p=np.inf)
+    return int(distance.min()) - patches.size
+
+
+def gap_sentence(patches: PatchSet, numbers: NDArray[np.int64]) -> str:
+    """How far the held-out patches are from training, as found in the index, not as asked for."""
+    gap, metres = nearest_train(patches, numbers), pixel_metres(patches)
+    if gap < 0:
+        return f"Held-out and train patches overlap by up to {-gap} pixels: these scores are too good."
+    if gap == 0:
+        return (
+            "Held-out and train patches touch: there is no buffer between them, so these scores are a little too good."
+        )
+    length = f" ({gap * metres:,.0f} m)" if metres else ""
+    return f"Between a held-out patch and the nearest train patch lie at least {gap} pixels{length}."
+
+
 def class_shares(patches: PatchSet) -> list[dict[str, Any]]:
-    """Per class: mean share of a patch in each split, and in how many patches of each it dominates."""
+    """Per class: mean share of a patch in each split, and in how many patches of each it dominates.
+
+    A class that occurs nowhere has no row.
+    """
     index = patches.index
     rows: list[dict[str, Any]] = []
+    parts = [index[index["split"] == name] for name in SPLITS]
     for position, k in enumerate(patches.nomenclature):
         column = f"fraction_{k.code}"
         cells = []
-        for name in SPLITS:
-            part = index[index["split"] == name]
-            mean = float(part[column].mean()) if column in index.columns and len(part) else 0.0
+        if column not in index.columns or not index[column].any():
+            continue
+        for part in parts:
+            mean = float(part[column].mean()) if len(part) else 0.0
             cells.append((percent(mean), count(int((part["dominant"] == position).sum()))))
         rows.append({"name": k.name, "code": k.code, "colour": k.colour, "cells": cells})
     return rows
@@ -94,7 +122,9 @@ def model(model: Model) -> list[tuple[str, str]]:
     parameters = sum(int(values.size) for values in model.weights().values())
     architecture = model.architecture
     words = ", ".join(
-        f"{k} {v}" for k, v in architecture.arguments.items() if isinstance(v, str | int) and k not in ("bands", "classes")
+        f"{k} {v}"
+        for k, v in architecture.arguments.items()
+        if isinstance(v, str | int) and k not in ("bands", "classes")
     )
     return [
         ("Network", f"{architecture.name} ({words})" if words else architecture.name),
@@ -106,22 +136,19 @@ def model(model: Model) -> list[tuple[str, str]]:
 
 
 def split_report(patches: PatchSet) -> list[tuple[str, str]]:
-    """What the PatchSet says of its split, as rows of name and value; empty if it says nothing."""
+    """What the PatchSet says of how it was split, as rows of name and value; only what it does say."""
     stored = patches.attrs.get("split")
-    return list(_flat(stored)) if isinstance(stored, Mapping) else []
-
-
-def _flat(value: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
-    for key, inner in value.items():
-        name = f"{prefix} · {key}" if prefix else str(key)
-        name = name.replace("_", " ")
-        if isinstance(inner, Mapping):
-            yield from _flat(inner, name)
-        elif isinstance(inner, Sequence) and not isinstance(inner, str):
-            yield name, ", ".join(_plain(item) for item in inner)
-        else:
-            yield name, _plain(inner)
-
-
-def _plain(value: Any) -> str:
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
+    said: Mapping[str, Any] = stored if isinstance(stored, Mapping) else {}
+    rows: list[tuple[str, str]] = []
+    for key, name in (("asked", "Asked for"), ("reached", "Reached")):
+        if isinstance(shares := said.get(key), Mapping):
+            rows.append((name, ", ".join(f"{split} {percent(float(share))}" for split, share in shares.items())))
+    for key, name in (("block", "Edge of a block"), ("buffer", "Buffer between splits")):
+        if key in said:
+            rows.append((name, f"{float(said[key]):,.0f} m"))
+    if "windows" in said:
+        rows.append(("Windows in the scene", count(int(said["windows"]))))
+    for key, name in (("invalid", "Left out for lack of data"), ("discarded", "Left out for the buffer")):
+        if key in said:
+            rows.append((name, percent(float(said[key]))))
+    return rows

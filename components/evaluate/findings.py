@@ -15,7 +15,7 @@ from components.evaluate.bootstrap import FEW
 from components.evaluate.calibration import calibration_error, certainty, fit_temperature, reliability
 from components.evaluate.history import History, best_epoch
 from components.evaluate.judge import Gain, Judged
-from components.evaluate.measure import Measured
+from components.evaluate.measure import RIM, Measured
 from components.evaluate.metrics import scores
 from components.evaluate.wording import count, listing, percent, score, signed
 
@@ -23,6 +23,8 @@ NEAR = 2
 """A wrong pixel within this many pixels of a label border is called a border error."""
 SMALL_SHARE = 0.05
 """A class with less than this share of the train samples is called rare."""
+LEAST_TO_FIT = 200
+"""With fewer samples no temperature is fitted."""
 GAP_TOLD = 0.10
 """Relative gap of validation and training loss from which on it is worth a sentence."""
 
@@ -53,16 +55,29 @@ class Evidence:
 
 def findings(evidence: Evidence) -> list[Finding]:
     """Every finding that the figures give, the most telling first."""
-    rules = (_strange_patches, _gain, _confusion, _weakest, _overfit, _calibration, _borders, _places, _absent, _few_blocks)
-    return [finding for rule in rules for finding in rule(evidence)]
+    rules = (
+        _strange_patches,
+        _gain,
+        _confusion,
+        _weakest,
+        _overfit,
+        _calibration,
+        _borders,
+        _rim,
+        _places,
+        _absent,
+        _few_blocks,
+    )
+    found = [finding for rule in rules for finding in rule(evidence)]
+    return [Finding(*(text[:1].upper() + text[1:] for text in finding)) for finding in found]
 
 
 def _strange_patches(e: Evidence) -> Iterator[Finding]:
     if not e.same_patches:
         yield Finding(
             "Make sure that the model has not seen these blocks",
-            "The model names another PatchSet as the one that it was trained on. If their areas overlap, these scores are "
-            "too good.",
+            "The model names another PatchSet as the one that it was trained on. If their areas overlap, these scores "
+            "are too good.",
         )
 
 
@@ -72,9 +87,9 @@ def _gain(e: Evidence) -> Iterator[Finding]:
     if not gain.certain:
         yield Finding(
             "The gain over the logistic regression is not certain",
-            f"The difference is {span}, which includes 0: on these {len(e.measured.blocks)} blocks the network cannot be "
-            f"told from a regression that sees one {'pixel' if e.unit == 'pixels' else 'set of band averages'} at a "
-            f"time. More held-out blocks would narrow the interval.",
+            f"The difference is {span}, which includes 0: on these {len(e.measured.blocks)} blocks the network cannot "
+            f"be told from a regression that sees one {'pixel' if e.unit == 'pixels' else 'set of band averages'} at "
+            "a time. More held-out blocks would narrow the interval.",
         )
     elif gain.value < 0:
         yield Finding(
@@ -94,9 +109,9 @@ def _confusion(e: Evidence) -> Iterator[Finding]:
     back = int(off[predicted, truth])
     yield Finding(
         f"Tell {names[truth]} from {names[predicted]}",
-        f"{count(wrong)} {e.unit} of {names[truth]} are taken for {names[predicted]}: {percent(wrong / e.judged.errors)} of "
-        f"all errors and {percent(wrong / support)} of that class; the other way round it is {count(back)}. "
-        f"A band or a date that parts these two would help most.",
+        f"{count(wrong)} {e.unit} of {names[truth]} are taken for {names[predicted]}: "
+        f"{percent(wrong / e.judged.errors)} of all errors and {percent(wrong / support)} of that class; the other "
+        f"way round it is {count(back)}. A band or a date that parts these two would help most.",
     )
 
 
@@ -107,11 +122,12 @@ def _weakest(e: Evidence) -> Iterator[Finding]:
     c = int(present[e.judged.each.recall[present].argmin()])
     recall, name = e.judged.each.recall[c], e.nomenclature.names[c]
     share = e.train[c] / e.train.sum()
-    others = score(float(np.delete(e.judged.each.recall[present], np.flatnonzero(present == c)).mean()))
-    if share < SMALL_SHARE:
-        advice = "It is rare in training: more patches with it, a class-weighted loss or a weighted sampler are the first things to try."
-    else:
-        advice = "It is not rare in training, so more of the same will help little: look at its labels and its confusions first."
+    others = score(float(e.judged.each.recall[present[present != c]].mean()))
+    advice = (
+        "It is rare in training: more patches with it, a class-weighted loss or a weighted sampler come first."
+        if share < SMALL_SHARE
+        else "It is not rare in training, so more of it will help little: look at its labels and confusions first."
+    )
     yield Finding(
         f"{name} is found least",
         f"Its recall is {score(recall)}, against {others} on average over the other classes; it holds {percent(share)} "
@@ -130,33 +146,37 @@ def _overfit(e: Evidence) -> Iterator[Finding]:
     ):
         return
     where = (
-        f"At the epoch that was kept ({best + 1} of {last + 1}) the validation loss is {score(val[best])} and the training "
-        f"loss {score(train[best])}"
+        f"At the epoch that was kept ({best + 1} of {last + 1}) the validation loss is {score(val[best])} and the "
+        f"training loss {score(train[best])}"
     )
     if best == last:
         yield Finding("Train longer", f"{where}; it is the last epoch, so the best may not have been reached.")
     elif train[best] > 0 and val[best] / train[best] - 1 > GAP_TOLD:
         yield Finding(
             "The network fits its training area closer than new ground",
-            f"{where}, so {percent(val[best] / train[best] - 1, 0)} more; in the last epoch they are {score(val[last])} and "
-            f"{score(train[last])}. More varied training blocks, stronger augmentation or weight decay address this.",
+            f"{where}, so {percent(val[best] / train[best] - 1, 0)} more; in the last epoch they are "
+            f"{score(val[last])} and {score(train[last])}. More varied training blocks, stronger augmentation or "
+            "weight decay address this.",
         )
 
 
 def _calibration(e: Evidence) -> Iterator[Finding]:
-    accuracy, sure = e.judged.scores["accuracy"], e.judged.mean_confidence
-    temperature = fit_temperature(e.measured.logits, e.measured.truth)
-    before, after = (_error(e, t) for t in (1.0, temperature))
-    if before < 0.01:
+    accuracy, sure, error = e.judged.scores["accuracy"], e.judged.mean_confidence, e.judged.scores["ece"]
+    if error < 0.01:
         return
-    word = "overconfident" if sure > accuracy else "underconfident"
-    yield Finding(
-        f"The model is {word}",
-        f"It is sure of its answer to {percent(sure)} on average and right in {percent(accuracy)}; the expected calibration "
-        f"error is {score(e.judged.scores['ece'])}. Dividing the logits by a temperature of {temperature:.2f} would take it "
-        f"from {score(before)} to {score(after)} on the sample of {count(len(e.measured.truth))} {e.unit} on which the "
-        f"temperature was fitted, held-out ones, so the truth is a little worse; no class would change.",
+    text = (
+        f"It is sure of its answer to {percent(sure)} on average and right in {percent(accuracy)}; the expected "
+        f"calibration error is {score(error)}."
     )
+    if len(e.measured.truth) >= LEAST_TO_FIT:
+        temperature = fit_temperature(e.measured.logits, e.measured.truth)
+        before, after = (score(_error(e, t)) for t in (1.0, temperature))
+        text += (
+            f" Dividing the logits by a temperature of {temperature:.2f} would take it from {before} to {after} on the "
+            f"sample of {count(len(e.measured.truth))} {e.unit} on which the temperature was fitted (so a little less "
+            "elsewhere); no class would change."
+        )
+    yield Finding(f"The model is {'overconfident' if sure > accuracy else 'underconfident'}", text)
 
 
 def _error(e: Evidence, temperature: float) -> float:
@@ -175,9 +195,24 @@ def _borders(e: Evidence) -> Iterator[Finding]:
         return
     yield Finding(
         "Errors gather at the borders of the label map",
-        f"{percent(wrong)} of the errors lie within {NEAR} pixels of a border between labels, where {percent(area)} of the "
-        f"pixels are; farther inside {percent(inside)} are right. How exact the labels' borders are limits this score as "
-        f"much as the model does.",
+        f"{percent(wrong)} of the errors lie within {NEAR} pixels of a border between labels, where {percent(area)} "
+        f"of the pixels are; farther inside {percent(inside)} are right. How exact the labels' borders are limits "
+        "this score as much as the model does.",
+    )
+
+
+def _rim(e: Evidence) -> Iterator[Finding]:
+    totals = e.measured.rim.sum(1)
+    if not totals.all():
+        return
+    inside, rim = e.measured.rim[:, 1] / totals
+    if rim - inside < 0.02 or rim < 1.25 * inside:
+        return
+    yield Finding(
+        "Patches are worse at their edges",
+        f"In the outer {RIM} pixels of a patch {percent(float(rim))} are wrong, farther inside "
+        f"{percent(float(inside))}: the network lacks what lies beyond the edge. Larger patches help, and overlapping "
+        "tiles when it maps a scene.",
     )
 
 
@@ -195,8 +230,9 @@ def _places(e: Evidence) -> Iterator[Finding]:
         return
     yield Finding(
         f"Look at block {e.measured.blocks[kept[worst]]}",
-        f"Its accuracy is {percent(accuracy[worst])}, against a median of {percent(middle)} over {len(kept)} blocks; it holds "
-        f"{percent(sizes[kept[worst]] / sizes.sum())} of the {e.unit} and {percent(float(wrong))} of the errors.",
+        f"Its accuracy is {percent(accuracy[worst])}, against a median of {percent(middle)} over {len(kept)} blocks; "
+        f"it holds {percent(sizes[kept[worst]] / sizes.sum())} of the {e.unit} and {percent(float(wrong))} of the "
+        "errors.",
     )
 
 
@@ -213,9 +249,15 @@ def _absent(e: Evidence) -> Iterator[Finding]:
 
 def _few_blocks(e: Evidence) -> Iterator[Finding]:
     blocks = len(e.measured.blocks)
-    if blocks < FEW:
+    if blocks == 1:
         yield Finding(
             "Hold out more blocks",
-            f"The intervals rest on {blocks} block{'s' if blocks > 1 else ''}; below {FEW} they are rough, and likely too "
-            f"narrow. Smaller blocks or a larger scene would give more.",
+            "There is a single held-out block, and nothing to tell how far its score would vary: every interval is "
+            "given as the whole range. Smaller blocks or a larger scene would give more.",
+        )
+    elif blocks < FEW:
+        yield Finding(
+            "Hold out more blocks",
+            f"The intervals rest on {blocks} blocks; below {FEW} they are rough, and likely "
+            "too narrow. Smaller blocks or a larger scene would give more.",
         )

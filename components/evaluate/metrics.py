@@ -45,7 +45,8 @@ def confusion_matrix(truth: NDArray[Any], predicted: NDArray[Any], classes: int)
 
 def _ratio(above: Any, below: Any) -> Floats:
     above, below = np.broadcast_arrays(np.asarray(above, np.float64), np.asarray(below, np.float64))
-    return np.divide(above, below, out=np.zeros(above.shape), where=below > 0)
+    ratio: Floats = np.divide(above, below, out=np.zeros(above.shape), where=below > 0)
+    return ratio
 
 
 def class_scores(confusion: NDArray[Any]) -> ClassScores:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +16,13 @@ PAPER = (255, 255, 255)
 UNSCORED = (214, 216, 220)
 RIGHT, WRONG = (219, 228, 236), (213, 94, 0)
 """Colours of right and wrong: light blue-grey and vermilion (Okabe and Ito), apart in lightness as well as in hue."""
+
+FAINT = 0.3
+"""How much is left of the colours of what is not held out."""
+AROUND = (247, 248, 249)
+
+TONE = 0.4
+"""Where in a picture, from black at 0 to white at 1, the median pixel is to lie."""
 
 COMPOSITES = (
     ("true colour", ("B04", "B03", "B02")),
@@ -32,6 +38,7 @@ Picture = NDArray[np.uint8]
 class Stretch:
     """How stored pixels become a picture: three bands, each from its 2nd to its 98th percentile of the train split.
 
+    One gamma for all three brings their medians to a middle tone, so that ice or cloud does not leave the rest dark.
     `name` says which bands are shown as red, green and blue.
     """
 
@@ -46,13 +53,16 @@ class Stretch:
         self.low = np.array([statistics[band]["p02"] for band in chosen])
         high = np.array([statistics[band]["p98"] for band in chosen])
         self.range = np.maximum(high - self.low, 1)
+        median = np.array([statistics[band]["p50"] for band in chosen])
+        middle = float(np.clip((median - self.low) / self.range, 0.01, 0.99).mean())
+        self.gamma = float(np.clip(np.log(TONE) / np.log(middle), 0.4, 1.5))
 
     def picture(self, image: NDArray[np.uint16]) -> Picture:
-        """The picture of an image (band, y, x) as stored; nodata is white."""
+        """The picture of an image (band, y, x) as stored; nodata is grey."""
         chosen = image[self.columns].transpose(1, 2, 0)
-        level = np.clip((chosen - self.low) / self.range, 0, 1) ** 0.8  # lifts the shadows a little
-        shown = (level * 255).round().astype(np.uint8)
-        shown[(chosen == 0).all(-1)] = PAPER
+        level = np.clip((chosen - self.low) / self.range, 0, 1) ** self.gamma
+        shown: Picture = (level * 255).round().astype(np.uint8)
+        shown[(chosen == 0).all(-1)] = UNSCORED
         return shown
 
 
@@ -60,18 +70,19 @@ def colour(classes: NDArray[np.uint8], nomenclature: Nomenclature) -> Picture:
     """The picture of class indices (y, x) in the nomenclature's colours; 255 is light grey."""
     table = np.full((256, 3), UNSCORED, np.uint8)
     table[: len(nomenclature)] = [c.rgb for c in nomenclature]
-    return table[classes]
+    shown: Picture = table[classes]
+    return shown
 
 
 def agreement(truth: NDArray[np.uint8], answer: NDArray[np.uint8]) -> Picture:
     """The picture of where the answer is right or wrong; light grey where either is 255."""
-    shown = np.where((truth == answer)[..., None], np.uint8(RIGHT), np.uint8(WRONG))
+    shown: Picture = np.where((truth == answer)[..., None], np.array(RIGHT, np.uint8), np.array(WRONG, np.uint8))
     shown[(truth == IGNORE) | (answer == IGNORE)] = UNSCORED
     return shown
 
 
 class Mosaic:
-    """The patches of a split in one frame; what no patch covers stays white.
+    """The patches of a split in one frame, faintly amid the others; what no patch covers stays white.
 
     `step` is the thinning: a pixel of the mosaic is every `step`-th pixel of the scene.
     """
@@ -87,35 +98,57 @@ class Mosaic:
         shape = (-(-height // self.step), -(-width // self.step))
         self.width = width
         self.stretch = Stretch(patches)
-        self.covered = np.zeros(shape, bool)
+        self.covered, self.known = np.zeros(shape, bool), np.zeros(shape, bool)
         self.image: Picture = np.full((*shape, 3), 255, np.uint8)
         self.truth = np.full(shape, IGNORE, np.uint8)
         self.answer = np.full(shape, IGNORE, np.uint8)
 
+    def _place(self, number: int) -> tuple[tuple[slice, slice], tuple[slice, slice]] | None:
+        """Where a patch goes in the frame, and which of its pixels go there; None for one that lies outside."""
+        ends: list[tuple[slice, slice]] = []
+        for start, length in zip(
+            (int(self.rows[number]) - self.top, int(self.columns[number]) - self.left), self.covered.shape, strict=True
+        ):
+            first = max(0, -(-start // self.step))
+            last = min(length, -(-(start + self.size) // self.step))
+            if first >= last:
+                return None
+            offset = first * self.step - start
+            ends.append((slice(first, last), slice(offset, offset + (last - first - 1) * self.step + 1, self.step)))
+        return (ends[0][0], ends[1][0]), (ends[0][1], ends[1][1])
+
     def paint(
         self, number: int, image: NDArray[np.uint16], truth: NDArray[np.uint8], answer: NDArray[np.uint8]
     ) -> None:
-        """Put one patch in its place: image (band, y, x) as stored, truth and answer (y, x) as class indices."""
-        taken: list[slice] = []
-        placed: list[slice] = []
-        for start in (int(self.rows[number]) - self.top, int(self.columns[number]) - self.left):
-            first = -(-start // self.step)
-            last = -(-(start + self.size) // self.step)
-            placed.append(slice(first, last))
-            taken.append(slice(first * self.step - start, self.size, self.step))
-        place, take = tuple(placed), tuple(taken)
-        self.image[place] = self.stretch.picture(image[(slice(None), *take)])
-        self.truth[place], self.answer[place] = truth[take], answer[take]
-        self.covered[place] = True
+        """Put a held-out patch in its place: image (band, y, x) as stored, truth and answer (y, x) as classes."""
+        if (placed := self._place(number)) is not None:
+            place, take = placed
+            self.image[place] = self.stretch.picture(image[(slice(None), *take)])
+            self.truth[place], self.answer[place] = truth[take], answer[take]
+            self.covered[place] = self.known[place] = True
+
+    def paint_around(self, number: int, image: NDArray[np.uint16], truth: NDArray[np.uint8]) -> None:
+        """Put a patch of another split in its place, to be shown faintly; what is held out stays as it is."""
+        if (placed := self._place(number)) is not None:
+            place, take = placed
+            free = ~self.covered[place]
+            self.image[place][free] = self.stretch.picture(image[(slice(None), *take)])[free]
+            self.truth[place][free] = truth[take][free]
+            self.known[place] = True
+
+    def touches(self, number: int) -> bool:
+        """Whether a patch has a pixel in the frame."""
+        return self._place(number) is not None
 
     def pictures(self, nomenclature: Nomenclature) -> Sequence[Picture]:
-        """Composite, labels, prediction and agreement, each (y, x, 3)."""
-        shown: list[Any] = [
-            self.image,
-            colour(self.truth, nomenclature),
-            colour(self.answer, nomenclature),
-            agreement(self.truth, self.answer),
-        ]
+        """Composite, labels, prediction and agreement, each (y, x, 3); faint or grey outside what is held out."""
+        around = self.known & ~self.covered
+        shown: list[Picture] = [self.image.copy(), colour(self.truth, nomenclature)]
         for picture in shown:
-            picture[~self.covered] = PAPER
+            picture[around] = (255 - (255 - picture[around].astype(np.float64)) * FAINT).astype(np.uint8)
+        shown += [colour(self.answer, nomenclature), agreement(self.truth, self.answer)]
+        for picture in shown[2:]:
+            picture[around] = AROUND
+        for picture in shown:
+            picture[~self.known] = PAPER
         return shown

@@ -17,12 +17,12 @@ from components.evaluate import facts
 from components.evaluate.charts import interval_chart, reliability_chart, training_chart
 from components.evaluate.examples import Example
 from components.evaluate.findings import Evidence, Finding
-from components.evaluate.judge import COMPARED, WITH_INTERVAL, Judged
+from components.evaluate.judge import WITH_INTERVAL, Judged
 from components.evaluate.metrics import scores
 from components.evaluate.mosaic import RIGHT, UNSCORED, WRONG
 from components.evaluate.pictures import RAMP, SPLIT_COLOURS, jpeg, png, score_plan, split_plan, svg
 from components.evaluate.verdict import headline, meaning, ordered, summary
-from components.evaluate.wording import count, percent, score, signed
+from components.evaluate.wording import count, listing, percent, score, signed
 
 TITLES = {
     "accuracy": "Accuracy",
@@ -42,6 +42,8 @@ HEADLINE = {
 }
 SHOWN_BLOCKS = 12
 """Rows of the table of blocks; the CSV has all."""
+SUREST = 0.1
+"""At least this share of the samples is called the surest."""
 WIDE = 16
 """With more classes than this the confusion matrix is set small and without counts."""
 
@@ -95,9 +97,11 @@ def _context(c: Content) -> dict[str, Any]:
         "map": _map(c),
         "findings": c.findings,
         "classes": _classes(c),
+        "absent": listing([c.patches.nomenclature.names[i] for i in np.flatnonzero(~c.judged["model"].each.present)]),
         "matrix": _matrix(c),
         "reliability_chart": svg(reliability_chart(c.judged["model"].bins)),
         "mean_confidence": percent(c.judged["model"].mean_confidence),
+        "surest": _surest(c),
         "accuracy": percent(c.judged["model"].scores["accuracy"]),
         "training_chart": svg(training_chart(e.history)) if len(next(iter(e.history.values()), [])) else None,
         "mistakes": c.mistakes,
@@ -107,6 +111,7 @@ def _context(c: Content) -> dict[str, Any]:
         "blocks": _blocks(c),
         "split_plan": png(split_plan(c.patches)),
         "split_colours": SPLIT_COLOURS,
+        "gap": facts.gap_sentence(c.patches, c.evidence.measured.numbers),
         "split_facts": facts.split_report(c.patches),
         "splits": facts.splits(c.patches),
         "shares": facts.class_shares(c.patches),
@@ -143,34 +148,29 @@ def _cards(c: Content) -> list[dict[str, Any]]:
 
 
 def _comparison(c: Content) -> dict[str, Any]:
-    rows = [
-        {
-            "name": name,
-            "cells": [
-                (score(each.scores[key]), _span(*each.intervals[key]) if key in WITH_INTERVAL else "") for key in TITLES
-            ],
-        }
-        for _, name, each in ordered(c.judged)
-    ]
-    gains = [
-        {
-            "name": f"Model − {name.lower()}",
-            "cells": [
-                (signed(g.value), f"{signed(g.low)} – {signed(g.high)}", g.certain)
-                if (g := c.evidence.gains[key].get(title))
-                else ("", "", False)
-                for title in TITLES
-            ],
-        }
-        for key, name, _ in ordered(c.judged)[1:]
-    ]
-    return {"titles": list(TITLES.values()), "rows": rows, "gains": gains}
+    """A row a score: its value for each classifier, then the model's gain over each baseline."""
+    shown = ordered(c.judged)
+    rows = []
+    for key, title in TITLES.items():
+        values = [
+            (score(each.scores[key]), _span(*each.intervals[key]) if key in WITH_INTERVAL else "")
+            for _, _, each in shown
+        ]
+        gains = [c.evidence.gains[name].get(key) for name, _, _ in shown[1:]]
+        rows.append(
+            {
+                "title": title,
+                "values": values,
+                "gains": [(signed(g.value), f"{signed(g.low)} to {signed(g.high)}", g.certain) for g in gains if g],
+            }
+        )
+    return {"names": [name for _, name, _ in shown], "rows": rows}
 
 
 def _spans(c: Content) -> list[tuple[str, list[tuple[str, float, float, float]]]]:
     return [
         (TITLES[key], [(name, each.scores[key], *each.intervals[key]) for _, name, each in ordered(c.judged)])
-        for key in COMPARED[:3]
+        for key in ("accuracy", "macro_f1", "miou")
     ]
 
 
@@ -205,14 +205,14 @@ def _map(c: Content) -> dict[str, Any]:
 def _classes(c: Content) -> list[dict[str, Any]]:
     model, logistic = c.judged["model"], c.judged["logistic"]
     rows: list[dict[str, Any]] = []
-    for i, k in enumerate(c.patches.nomenclature):
+    for i in np.flatnonzero(model.each.present):
+        k = c.patches.nomenclature.classes[i]
         ends = model.class_intervals["f1"][i]
         rows.append(
             {
                 "colour": k.colour,
                 "code": k.code,
                 "name": k.name,
-                "present": bool(model.each.present[i]),
                 "support": count(int(model.each.support[i])),
                 "train": percent(float(c.evidence.train[i] / c.evidence.train.sum())),
                 "scores": [score(float(getattr(model.each, name)[i])) for name in ("precision", "recall", "iou")],
@@ -222,6 +222,18 @@ def _classes(c: Content) -> list[dict[str, Any]]:
             }
         )
     return rows
+
+
+def _surest(c: Content) -> str:
+    """How often the surest answers are right."""
+    bins = c.judged["model"].bins
+    above, right = (values[::-1].cumsum()[::-1] for values in (bins.number, bins.correct))
+    first = int(np.flatnonzero(above >= SUREST * above[0])[-1])
+    return (
+        f"Of the {c.evidence.unit}, {percent(float(above[first] / above[0]))} have a confidence above "
+        f"{percent(first / len(bins.number), 0)}; of these {percent(float(right[first] / above[first]))} are "
+        "right."
+    )
 
 
 def _matrix(c: Content) -> dict[str, Any]:
@@ -280,6 +292,7 @@ def _blocks(c: Content) -> dict[str, Any]:
             {
                 "name": measured.blocks[i],
                 "samples": count(int(sizes[i])),
+                "surest": _surest(c),
                 "accuracy": percent(float(found["accuracy"][i])),
                 "f1": score(float(found["macro_f1"][i])),
             }

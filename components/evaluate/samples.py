@@ -59,7 +59,7 @@ class Samples:
         every = self.patches.indices(split)
         if not len(every):
             raise GeoductError(f"{self.patches.path} has no patch in the split {split!r}; there is nothing to score")
-        labelled = every[self.dominant[every] >= 0]
+        labelled: NDArray[np.int64] = every[self.dominant[every] >= 0]
         if not len(labelled):
             raise GeoductError(f"{self.patches.path}: no patch of the split {split!r} has a labelled pixel to score")
         return labelled

@@ -19,6 +19,8 @@ from components.evaluate.metrics import scores
 
 DIGITS = 6
 """Decimals that are kept: far below what an interval resolves, and above what differs between processors."""
+GAINS = ("accuracy", "macro_f1", "miou", "ece")
+"""The scores whose gain over each baseline is kept; the page shows all."""
 PARTS = 100
 """Rows a class in `confusion.csv`."""
 
@@ -44,7 +46,11 @@ def metrics(
             name: {"low": rounded(ends.low), "high": rounded(ends.high)} for name, ends in model.intervals.items()
         },
         "gain": {
-            name: {key: {part: rounded(v) for part, v in gain._asdict().items()} for key, gain in each.items()}
+            name: {
+                key: {part: rounded(v) for part, v in gain._asdict().items()}
+                for key, gain in each.items()
+                if key in GAINS
+            }
             for name, each in gains.items()
         },
         "split": {
@@ -140,7 +146,7 @@ def _classes(judged: Mapping[str, Judged], nomenclature: Nomenclature) -> Iterab
 
 def _reliability(bins: Bins) -> Iterable[tuple[float, float, float, float, int]]:
     """A row a bin that holds a sample."""
-    width = 1 / len(bins.count)
+    width = 1 / len(bins.number)
     for i, (n, right, sure) in enumerate(zip(*bins, strict=True)):
         if n:
             yield rounded(i * width), rounded((i + 1) * width), rounded(sure / n), rounded(right / n), int(n)

@@ -26,11 +26,12 @@ def summary(e: Evidence) -> str:
     accuracy, f1 = judged.intervals["accuracy"], judged.intervals["macro_f1"]
     logistic, majority = e.gains["logistic"]["macro_f1"], e.gains["majority"]["macro_f1"]
     blocks = len(e.measured.blocks)
-    rough = f" With {blocks} block{'s' if blocks > 1 else ''} the intervals are rough." if blocks < FEW else ""
+    rough = f" With {blocks} blocks the intervals are rough." if blocks < FEW else ""
+    rough = " One block tells nothing of how far the score would vary." if blocks == 1 else rough
     return (
-        f"On {blocks} held-out block{'s' if blocks > 1 else ''} ({count(judged.samples)} labelled {e.unit}) the model is "
-        f"right on {percent(judged.scores['accuracy'])} of the {e.unit} ({level} interval {percent(accuracy.low)} to "
-        f"{percent(accuracy.high)}), with a macro-F1 of {score(judged.scores['macro_f1'])} ({score(f1.low)} to "
+        f"On {blocks} held-out block{'s' if blocks > 1 else ''} ({count(judged.samples)} labelled {e.unit}) the model "
+        f"is right on {percent(judged.scores['accuracy'])} of the {e.unit} ({level} interval {percent(accuracy.low)} "
+        f"to {percent(accuracy.high)}), with a macro-F1 of {score(judged.scores['macro_f1'])} ({score(f1.low)} to "
         f"{score(f1.high)}). In macro-F1 that is {signed(logistic.value)} against a logistic regression "
         f"({signed(logistic.low)} to {signed(logistic.high)}) and {signed(majority.value)} against always saying the "
         f"majority class ({signed(majority.low)} to {signed(majority.high)}).{rough}"
@@ -38,23 +39,23 @@ def summary(e: Evidence) -> str:
 
 
 _CORINE = (
-    "The truth here comes from CORINE Land Cover, which people drew from imagery with a smallest mapped area of 25 "
-    "hectares and a smallest width of 100 metres. A copse, a pond or a farmstead below that size has no label of its own, "
-    "so at 10 metres this is a noisy label: a model that sees such things is counted wrong, and one that smooths them "
-    "away is counted right. The score says how well the model agrees with CORINE, not with the ground."
+    "The labels here follow CORINE Land Cover, which people draw from imagery with a smallest mapped area of 25 "
+    "hectares and a smallest width of 100 metres. A copse, a pond or a farmstead below that size has no label of its "
+    "own, so at 10 metres this is a noisy label: a model that sees such things is counted wrong, and one that smooths "
+    "them away is counted right. The score says how well the model agrees with CORINE, not with the ground."
 )
 _SCL = (
-    "The truth here is ESA's scene classification (SCL), which an algorithm computed from the same kind of imagery: a weak "
-    "label. A high score shows that the chain works and that the model imitates that algorithm, not that land cover is "
-    "solved."
+    "The truth here is ESA's scene classification (SCL), which an algorithm computed from the same kind of imagery: a "
+    "weak label. A high score shows that the chain works and that the model imitates that algorithm, not that land "
+    "cover is solved."
 )
 _OTHER = (
-    "The truth here is the label map that was given, with the classes of “{name}”. Where that map is wrong, a model that is "
-    "right is counted wrong, so the score says how well the model agrees with the map."
+    "The truth here is the label map that was given, with the classes of “{name}”. Where that map is wrong, a model "
+    "that is right is counted wrong, so the score says how well the model agrees with the map."
 )
 _PLACE = (
-    " The held-out blocks lie in the same scene as the training blocks: this is how the model does on new ground nearby, "
-    "seen on the same dates. Another region, season or year may be harder."
+    " The held-out blocks lie in the same scene as the training blocks: this is how the model does on new ground "
+    "nearby, seen on the same dates. Another region, season or year may be harder."
 )
 
 

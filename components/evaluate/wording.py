@@ -6,13 +6,13 @@ from collections.abc import Sequence
 
 
 def percent(share: float, digits: int = 1) -> str:
-    """A share as per cent: 0.8731 gives `87.3 %`."""
-    return f"{100 * share:.{digits}f} %"
+    """A share as per cent: 0.8731 gives `87.3 %`, with a narrow space that does not break."""
+    return f"{100 * share:.{digits}f}\u202f%"
 
 
 def score(value: float) -> str:
     """A score or a loss with three decimals."""
-    return f"{value:.3f}"
+    return f"{value:.3f}".replace("-", "−")
 
 
 def signed(value: float) -> str:

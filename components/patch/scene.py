@@ -14,11 +14,13 @@ from pyproj import Geod
 
 from components.artifacts import Composite, LabelMap
 from components.artifacts.nomenclature import IGNORE
+from components.artifacts.shards import Shards
 from components.errors import GeoductError
 
 TILE = 512
 """Edge of a tile in the cache, in pixels: a few chunks, so that a read costs little beside its decoding."""
-CACHE_BYTES = 256 * 2**20
+CACHE_BYTES = 128 * 2**20
+"""Room for the tiles under one shard's width of patches, twice over, at twelve bands."""
 
 Pixels = tuple[np.ndarray[Any, np.dtype[np.uint16]], np.ndarray[Any, np.dtype[np.uint8]]]
 """Image (band, y, x), 0 = nodata, and label (y, x), 255 = ignore; where any band is nodata the label is 255."""
@@ -40,17 +42,17 @@ class Scene:
         self.geobox: GeoBox = composite.geobox
         self.shape: tuple[int, int] = (int(self.geobox.shape[0]), int(self.geobox.shape[1]))
         self.bands = composite.bands
-        self._image = composite.array("reflectance")
-        self._label = labels.array("label")
+        self._image = Shards(composite.array("reflectance"))
+        self._label = Shards(labels.array("label"))
         self._tiles: OrderedDict[tuple[int, int], Future[Pixels]] = OrderedDict()
         self._capacity = max(4, CACHE_BYTES // (TILE * TILE * (2 * len(self.bands) + 1)))
         self._lock = Lock()
 
     def read(self, row: int, col: int, height: int, width: int) -> Pixels:
-        """Read a window straight from storage; for one pass over the scene."""
-        rows, cols = slice(row, row + height), slice(col, col + width)
-        image = np.asarray(self._image[:, rows, cols], "uint16")
-        label = np.array(self._label[rows, cols], "uint8")
+        """Read a window, cut off at the edges of the scene, straight from storage; for one pass over the scene."""
+        rows, cols = slice(row, min(row + height, self.shape[0])), slice(col, min(col + width, self.shape[1]))
+        image = self._image.read(slice(0, len(self.bands)), rows, cols)
+        label = self._label.read(rows, cols)
         label[(image == 0).any(axis=0)] = IGNORE
         return image, label
 

@@ -66,7 +66,7 @@ class Blender:
         self._inherited, self._handed_on = inherited, handed_on
         shape = (classes, rows.extent, block.end - block.x0)
         self._row = np.zeros(shape, np.float32)  # one row of tiles, summed across
-        self._strip = np.zeros(shape, np.float32)  # rows of tiles, summed down
+        self._above = np.zeros((classes, 0, shape[2]), np.float32)  # what earlier rows of tiles left unfinished
         self._product = np.empty((classes, rows.extent, columns.extent), np.float32)
         self._inherit(0)
 
@@ -90,12 +90,10 @@ class Blender:
         if self._handed_on is not None:
             self._handed_on.write(self._row[:, :, own:].tobytes())
         self._row *= self._rows.weights[row][:, None]
-        self._strip += self._row
+        self._row[:, : self._above.shape[1]] += self._above
         count = self._rows.done(row) - self._rows.starts[row]
-        finished = decide(self._strip[:, :count, :own])
-        kept = self._rows.extent - count
-        self._strip[:, :kept] = self._strip[:, count:].copy() if kept else 0
-        self._strip[:, kept:] = 0
+        finished = decide(self._row[:, :count, :own])
+        self._above = self._row[:, count:].copy()
         self._row[:] = 0
         self._inherit(row + 1)
         return finished

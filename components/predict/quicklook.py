@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+import textwrap
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import rasterio
@@ -20,7 +22,10 @@ PIXELS = 1200
 DPI = 100
 METRES_PER_DEGREE = 111_320.0
 """Of longitude at the equator (2 pi x 6378137 m / 360)."""
-NODATA_COLOUR = "#ebebeb"
+LINE = 34
+"""Letters in a line of the legend."""
+HATCH: dict[str, Any] = {"facecolor": "white", "edgecolor": "0.7", "hatch": "////"}
+"""How nodata looks: like no class, whatever its colour."""
 
 
 def round_length(limit: float) -> float:
@@ -41,36 +46,38 @@ def draw(classes: Path, nomenclature: Nomenclature, target: Path) -> None:
             metres *= METRES_PER_DEGREE * math.cos(middle)
         else:
             metres *= source.crs.linear_units_factor[1]
-    table = np.full((256, 3), [int(NODATA_COLOUR[i : i + 2], 16) for i in (1, 3, 5)], np.uint8)
+    table = np.zeros((256, 4), np.uint8)  # nodata stays transparent
     for index, land in enumerate(nomenclature):
-        table[index] = land.rgb
+        table[index] = (*land.rgb, 255)
     counts = np.bincount(indices.ravel(), minlength=256)
+
+    valid = max(1, int(counts[:NODATA].sum()))
+    entries = {
+        i: textwrap.fill(f"{100 * counts[i] / valid:.0f} %  {nomenclature.classes[i].name}", LINE)
+        for i in sorted(range(len(nomenclature)), key=lambda i: -counts[i])
+        if counts[i]
+    }
 
     # A small map is enlarged: every pixel of it to a whole number of pixels on the page.
     zoom = max(1, 600 // max(shape))
     height, width = shape[0] * zoom, shape[1] * zoom
-    legend, margin, below = 380, 20, 60
-    total = (width + legend + 3 * margin, max(height + below, 34 * (2 + int((counts > 0).sum()))) + 2 * margin)
+    legend, margin, below = 340, 20, 60
+    lines = sum(2 + text.count("\n") for text in entries.values()) + 2
+    total = (width + legend + 3 * margin, max(height + below, 16 * lines) + 2 * margin)
     figure = Figure(figsize=(total[0] / DPI, total[1] / DPI), dpi=DPI)
     FigureCanvasAgg(figure)
     bottom = 1 - (margin + height) / total[1]
     axes = figure.add_axes((margin / total[0], bottom, width / total[0], height / total[1]))
     axes.imshow(table[indices], interpolation="nearest", aspect="auto")
+    axes.patch.set(**HATCH)
     axes.set_xticks([])
     axes.set_yticks([])
 
-    valid = max(1, int(counts[:NODATA].sum()))
-    order = sorted((i for i in range(len(nomenclature)) if counts[i]), key=lambda i: -counts[i])
     handles = [
-        Patch(
-            facecolor=nomenclature.classes[i].colour,
-            edgecolor="0.3",
-            label=f"{nomenclature.classes[i].name}  {100 * counts[i] / valid:.0f} %",
-        )
-        for i in order
+        Patch(facecolor=nomenclature.classes[i].colour, edgecolor="0.3", label=text) for i, text in entries.items()
     ]
     if counts[NODATA]:
-        handles.append(Patch(facecolor=NODATA_COLOUR, edgecolor="0.3", label="no data"))
+        handles.append(Patch(label="no data", **HATCH))
     anchor = ((2 * margin + width) / total[0], 1 - margin / total[1])
     figure.legend(handles=handles, loc="upper left", bbox_to_anchor=anchor, borderaxespad=0, frameon=False, fontsize=11)
 

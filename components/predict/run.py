@@ -10,6 +10,7 @@ import numpy as np
 from components.artifacts.composite import Composite
 from components.artifacts.map import CLASSES, ITEM, QUICKLOOK, Map, MapWriter, gdal_limits
 from components.artifacts.model import Model
+from components.artifacts.shards import Shards
 from components.errors import GeoductError
 from components.predict.item import interval, stac_item
 from components.predict.pipeline import Forward, Tiling, predict_scene
@@ -17,17 +18,15 @@ from components.predict.quicklook import draw
 from components.predict.reading import Pixels, Read
 
 
-def reader_of(composite: Composite, bands: list[str]) -> Read:
-    """Read windows of `bands`, in that order, from a composite that has them in any."""
-    array = composite.array("reflectance")
-    stored = composite.bands
+def reader_of(array: Shards, stored: list[str], bands: list[str]) -> Read:
+    """Read windows of `bands`, in that order, from an array `(band, y, x)` that has them in the order `stored`."""
     positions = [stored.index(band) for band in bands]
     whole = positions == list(range(len(stored)))
 
     def read(rows: slice, columns: slice) -> Pixels:
         if whole:
-            return np.asarray(array[:, rows, columns])
-        return np.stack([np.asarray(array[position, rows, columns]) for position in positions])
+            return array.read(slice(0, len(stored)), rows, columns)
+        return np.concatenate([array.read(slice(p, p + 1), rows, columns) for p in positions])
 
     return read
 
@@ -54,7 +53,7 @@ def predict_map(
             f"--tile is {edge}; expected at least {model.size}, the patch that the model {model.path} learned from"
         )
     when = interval(composite.attrs, composite.path)
-    geobox, array = composite.geobox, composite.array("reflectance")
+    geobox, array = composite.geobox, Shards(composite.array("reflectance"))
 
     from components.learning.predictor import Predictor
 
@@ -63,14 +62,14 @@ def predict_map(
         writer = MapWriter(target.path, geobox, model.nomenclature)
         try:
             used = predict_scene(
-                reader_of(composite, model.bands),
+                reader_of(array, composite.bands, model.bands),
                 forward,
                 writer.write,
                 Tiling.of((geobox.shape.y, geobox.shape.x), edge, overlap),
                 bands=len(model.bands),
                 classes=len(model.nomenclature),
                 batch_size=batch_size,
-                chunk=array.chunks[1],
+                chunk=array.chunk[1],
                 scratch=target.path,
             )
             if not used:

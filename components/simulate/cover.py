@@ -184,14 +184,14 @@ def _lay_ice(p: _Palette, here: Mask) -> None:
 
 def _lay_sea(p: _Palette, here: Mask) -> None:
     """Water that clears with its depth."""
-    shoal = ramp(p.land.height, SEA_LEVEL - 0.28, SEA_LEVEL + 0.02) * F(0.30)
+    shoal = ramp(p.land.height, SEA_LEVEL - 0.28, SEA_LEVEL + 0.02) * F(0.24)
     plume = np.clip(shoal + F(0.05) * p.broad + F(0.02) * p.clump, F(0), F(0.5))
     p.put(here, silt=plume, water=F(1) - plume)
 
 
 def _lay_lake(p: _Palette, here: Mask) -> None:
     """Water with a milk of glacial silt, more in one lake than in another."""
-    milk = np.clip(F(0.38) + F(0.16) * p.broad + F(0.03) * p.clump, F(0.06), F(1))
+    milk = np.clip(F(0.46) + F(0.14) * p.broad + F(0.03) * p.clump, F(0.06), F(1))
     p.put(here, silt=milk, water=F(1) - milk)
 
 

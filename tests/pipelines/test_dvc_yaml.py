@@ -8,7 +8,8 @@ import shlex
 import pytest
 import yaml
 
-from components.__main__ import COMPONENTS, load, parse
+from components.__main__ import parse
+from components.registry import COMPONENTS, load
 from tests.conftest import ROOT
 
 STAGES = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]

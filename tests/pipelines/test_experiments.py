@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from components.__main__ import COMPONENTS, load
 from components.errors import GeoductError
+from components.registry import COMPONENTS, load
 from pipelines.experiments import activate, active, compose, known, render
 from tests.conftest import ROOT
 

@@ -67,7 +67,8 @@ def _item(folder: Path, shot: Shot) -> pystac.Item:
         }
         if pixels.dtype == np.uint16 and shot.declared is not None:
             fields["raster:bands"] = [{"scale": 1e-4, "offset": shot.declared}]
-        item.add_asset(name, pystac.Asset(str(folder / f"{shot.id}_{name}.tif"), extra_fields=fields))
+        # relative to where normalize_hrefs puts the item, so that the catalog can be served from anywhere
+        item.add_asset(name, pystac.Asset(f"../../{shot.id}_{name}.tif", extra_fields=fields))
     return item
 
 

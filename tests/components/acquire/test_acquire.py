@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import json
+import re
+import threading
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import numpy as np
@@ -58,6 +62,17 @@ def test_only_the_window_is_read_and_it_lies_on_the_items_pixels(tmp_path: Path)
     window = np.s_[top : top + height, left : left + width]
     assert (pixels(cube)[0, 0] == made.pixels["blue"][window]).all()
     assert (pixels(cube)[0, 1] == np.kron(made.pixels["swir16"], np.ones((2, 2), "uint16"))[window]).all()
+
+
+def test_an_area_in_geojson_gives_its_bounding_window(tmp_path: Path) -> None:
+    corners = [(EAST + 200, NORTH - 100), (EAST + 600, NORTH - 100), (EAST + 200, NORTH - 500)]
+    longitude, latitude = transform("EPSG:32627", "EPSG:4326", *zip(*corners, strict=True))
+    ring = [list(point) for point in zip(longitude, latitude, strict=True)]
+    (tmp_path / "aoi.geojson").write_text(json.dumps({"type": "Polygon", "coordinates": [[*ring, ring[0]]]}))
+    made = shot()
+    catalog = write_catalog(tmp_path / "c", [made])
+    cube = run(tmp_path, catalog, bands=["blue"], aoi=str(tmp_path / "aoi.geojson"))
+    assert (pixels(cube)[0, 0] == made.pixels["blue"][10:50, 20:60]).all()
 
 
 def test_mixed_baselines_agree(tmp_path: Path) -> None:
@@ -147,6 +162,40 @@ def test_a_cube_without_mask(tmp_path: Path) -> None:
     cube = run(tmp_path, catalog, bands=["blue"], mask="none")
     assert cube.mask == "none"
     assert not np.asarray(cube.array("scl")[...]).any()
+
+
+class _Ranges(SimpleHTTPRequestHandler):
+    """Serves files, or the part of one that a Range header asks for, as object stores do."""
+
+    def do_GET(self) -> None:
+        asked = re.match(r"bytes=(\d+)-(\d+)$", self.headers.get("Range", ""))
+        if not asked:
+            super().do_GET()
+            return
+        data = Path(self.translate_path(self.path)).read_bytes()
+        first, last = int(asked[1]), min(int(asked[2]), len(data) - 1)
+        self.send_response(206)
+        self.send_header("Content-Range", f"bytes {first}-{last}/{len(data)}")
+        self.send_header("Content-Length", str(last + 1 - first))
+        self.end_headers()
+        self.wfile.write(data[first : last + 1])
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+def test_a_static_catalog_over_http_gives_the_same_bytes(tmp_path: Path) -> None:
+    catalog = write_catalog(tmp_path / "c", [shot()])
+    server = ThreadingHTTPServer(("127.0.0.1", 0), partial(_Ranges, directory=str(catalog)))
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    try:
+        far = run(tmp_path / "far", f"http://127.0.0.1:{server.server_port}/catalog.json", bands=["blue", "swir16"])
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
+    assert far.digest == run(tmp_path / "near", catalog, bands=["blue", "swir16"]).digest
 
 
 def _truncate(path: Path) -> None:

@@ -44,7 +44,10 @@ def recorded(shared_data: Path, id: str, collection: str | None) -> pystac.Item:
 # id, collection, asset keys, mask, baseline, offset, CRS and upper left corner of B02
 REAL = [
     ("S2B_20EPT_20250731_0_L2A", "sentinel-2-l2a", COMMON_KEYS, "scl", "05.11", 0, 32720, (600000, 3300040)),
-    ("S2B_T20EPT_20250731T131905_L2A", "sentinel-2-c1-l2a", COMMON_KEYS, "scl", "05.11", -1000, 32720, (600000, 3300040)),
+    (
+        "S2B_T20EPT_20250731T131905_L2A",
+        "sentinel-2-c1-l2a", COMMON_KEYS, "scl", "05.11", -1000, 32720, (600000, 3300040),
+    ),
     ("S2B_20EPT_20250731_0_L1C", "sentinel-2-l1c", COMMON_KEYS, None, "05.11", -1000, 32720, (600000, 3300040)),
     ("S2A_13TDE_20231008_0_L2A", "sentinel-2-l2a", COMMON_KEYS, "scl", "05.09", 0, 32613, (399960, 4500000)),
     ("S2B_20EPT_20250731_0_L2A", "sentinel-s2-l2a-cogs", OWN_KEYS, "SCL", "05.11", 0, 32720, (600000, 3300040)),
@@ -53,7 +56,10 @@ REAL = [
         "S2B_MSIL2A_20190629T212529_R043_T06VVN_20201006T080531",
         "sentinel-2-l2a", OWN_KEYS, "SCL", "02.12", 0, 32606, (399960, 6800040),
     ),
-    ("S2A_MSIL2A_20190101T000001_R116_T60VUK_20201007T214652", "sentinel-2-l2a", OWN_KEYS, "SCL", "02.12", 0, 32660, (300000, 6500040)),
+    (
+        "S2A_MSIL2A_20190101T000001_R116_T60VUK_20201007T214652",
+        "sentinel-2-l2a", OWN_KEYS, "SCL", "02.12", 0, 32660, (300000, 6500040),
+    ),
     ("S2A_T46RER_20210908T043714_L1C", None, COMMON_KEYS, None, "03.01", 0, 32646, (499980, 3100020)),
     ("S2A_T07HFE_20190212T192646_L2A", None, COMMON_KEYS, "scl", "02.12", 0, 32707, (600000, 6500020)),
     ("S2A_T01WCS_20230625T234624_L2A", None, COMMON_KEYS, "scl", "05.09", -1000, 32601, (300000, 7700040)),

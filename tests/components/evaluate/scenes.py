@@ -18,7 +18,13 @@ from tests import makers
 
 BANDS = ("B02", "B03", "B04", "B08")
 SPECTRA = np.array(
-    [[300, 500, 400, 3000], [900, 1000, 1100, 1500], [250, 200, 120, 60], [800, 1200, 900, 2600], [1500, 1600, 1800, 2200]]
+    [
+        [300, 500, 400, 3000],
+        [900, 1000, 1100, 1500],
+        [250, 200, 120, 60],
+        [800, 1200, 900, 2600],
+        [1500, 1600, 1800, 2200],
+    ]
 )
 """DN of each class in each of `BANDS`."""
 
@@ -53,11 +59,13 @@ def patchset(
         for x in range(0, label.shape[1], size):
             by, bx = y // (size * block), x // (size * block)
             across = -(-label.shape[1] // (size * block))
-            cells.append((order[(by * across + bx + by) % len(order)], f"{by}-{bx}", y, x))
+            cells.append((order[(by * across + bx) % len(order)], f"{by}-{bx}", y, x))
     cells.sort(key=lambda cell: (["train", "val", "test"].index(cell[0]), cell[1:]))
     images = np.stack([image[:, y : y + size, x : x + size] for _, _, y, x in cells])
     labels = np.stack([label[y : y + size, x : x + size] for _, _, y, x in cells])
-    train = images[[i for i, cell in enumerate(cells) if cell[0] == "train"]].transpose(1, 0, 2, 3).reshape(len(bands), -1)
+    train = (
+        images[[i for i, cell in enumerate(cells) if cell[0] == "train"]].transpose(1, 0, 2, 3).reshape(len(bands), -1)
+    )
     statistics = {
         band: {
             "mean": float(v.mean()),
@@ -68,7 +76,7 @@ def patchset(
         }
         for band, v in zip(bands, train, strict=True)
     }
-    split = {"asked": [0.6, 0.2, 0.2], "buffer": 0, "discarded": 0}
+    split = {"asked": {"train": 0.6, "val": 0.2, "test": 0.2}, "block": 10.0 * size * block, "discarded": 0.25}
     arrays = create_patchset(path, len(cells), size, bands, names, {"statistics": statistics, "split": split})
     for array, values in zip(arrays, (images, labels), strict=True):
         array[...] = values
@@ -113,7 +121,15 @@ def model(
 
     names = names or patches.nomenclature
     architecture = (
-        Architecture("unet", {"encoder": "timm-mobilenetv3_small_minimal_100", "bands": len(bands), "classes": len(names), "decoder": [16, 16, 8, 8, 8]})
+        Architecture(
+            "unet",
+            {
+                "encoder": "timm-mobilenetv3_small_minimal_100",
+                "bands": len(bands),
+                "classes": len(names),
+                "decoder": [16, 16, 8, 8, 8],
+            },
+        )
         if task == "segmentation"
         else Architecture("timm", {"encoder": "mobilenetv3_small_050", "bands": len(bands), "classes": len(names)})
     )

@@ -175,4 +175,4 @@ def test_a_corrupt_chunk_names_the_store(tmp_path: Path) -> None:
     damaged[100] ^= 0xFF
     shard.write_bytes(bytes(damaged))
     sentence = refused(tmp_path)
-    assert str(tmp_path / "scene") in sentence and "damaged" in sentence
+    assert str(tmp_path / "scene") in sentence and "corrupt" in sentence

@@ -178,8 +178,9 @@ def test_corine_equals_the_truth_away_from_borders(archive: Archive) -> None:
     assert set(np.unique(labels)) <= {*range(1, 45), 48}
     assert (found != 48).all(), "labels must cover the scene"
     assert RIVER not in labels
-    # The 100 m cell of a pixel lies within 150 m of it, so a single class around it is the cell's.
-    alone = ndimage.minimum_filter(truth, 31) == ndimage.maximum_filter(truth, 31)
+    # The cell of a pixel lies within 142 m of it, and GDAL may be off by an eighth of a cell: a single class within
+    # 170 m is the cell's.
+    alone = ndimage.minimum_filter(truth, 35) == ndimage.maximum_filter(truth, 35)
     assert alone.mean() > 0.2
     np.testing.assert_array_equal(found[alone], truth[alone])
     assert 0 < (found != truth).mean() < 0.08
