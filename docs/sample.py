@@ -19,14 +19,16 @@ STEP = 3
 """Every third pixel is drawn."""
 BRIGHT = 0.22
 """Reflectance that is drawn white."""
+NODATA = 0.15
+"""Grey in which is drawn what no date saw without cloud."""
 
 
 def true_colour(composite: Composite) -> np.ndarray:
-    """Red, green and blue (y, x, 3), 0 to 1; nodata is white."""
+    """Red, green and blue (y, x, 3), 0 to 1."""
     planes = [composite.array("reflectance")[composite.bands.index(b)][::STEP, ::STEP] for b in ("B04", "B03", "B02")]
     dn = np.stack(planes, axis=-1)
     shown = np.clip(dn / 10_000 / BRIGHT, 0, 1) ** 0.7
-    return np.where((dn == 0).any(axis=-1, keepdims=True), 1.0, shown)
+    return np.where((dn == 0).any(axis=-1, keepdims=True), NODATA, shown)
 
 
 def main() -> None:
@@ -37,7 +39,7 @@ def main() -> None:
     nomenclature = labels.nomenclature
     with rasterio.open(Map.open(DATA / "map").path / "classes.tif") as source:
         classes = source.read(1)[::STEP, ::STEP]
-    colours = np.ones((256, 3))
+    colours = np.full((256, 3), NODATA)
     for index, each in enumerate(nomenclature):
         colours[index] = np.array(each.rgb) / 255
     label = labels.array("label")[...][::STEP, ::STEP]
@@ -53,7 +55,10 @@ def main() -> None:
         axis.set_axis_off()
     seen = [(i, c) for i, c in enumerate(nomenclature) if (label == i).any()]
     figure.legend(
-        handles=[Patch(facecolor=c.colour, edgecolor="#666666", linewidth=0.5, label=c.name) for _, c in seen],
+        handles=[
+            *(Patch(facecolor=c.colour, edgecolor="#666666", linewidth=0.5, label=c.name) for _, c in seen),
+            Patch(facecolor=str(NODATA), label="no clear look"),
+        ],
         loc="lower center",
         ncols=5,
         frameon=False,
