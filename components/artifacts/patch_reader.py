@@ -50,23 +50,27 @@ class PatchArray(ShardedArray):
         if out is None:
             out = np.empty(self.shape[1:], self.dtype)
         self._check(out, self.shape[1:])
-        self._read(patch, out)
+        if not 0 <= patch < self.shape[0]:
+            raise self._no_such(patch)
+        number, slot = divmod(patch, self.patches_per_shard)
+        self._chunk(number, slot, out)
         return out
 
     def read_into(self, patches: NDArray[np.integer[Any]], out: NDArray[Any]) -> None:
-        """Read `patches` (n,) in this order into `out` (n, …); raises as `read` does."""
+        """Read `patches` (n,) in this order into `out` (n, …); raises as `read` does, and before it reads any."""
         self._check(out, (len(patches), *self.shape[1:]))
+        if len(patches) and not 0 <= patches.min() <= patches.max() < self.shape[0]:
+            raise self._no_such(int(patches[(patches < 0) | (patches >= self.shape[0])][0]))
         for position, patch in enumerate(patches.tolist()):
-            self._read(patch, out[position])
+            number, slot = divmod(patch, self.patches_per_shard)
+            self._chunk(number, slot, out[position])
 
     def _check(self, out: NDArray[Any], shape: tuple[int, ...]) -> None:
         if out.shape != shape or out.dtype != self.dtype or not out.flags.c_contiguous:
             raise ValueError(f"out is {out.dtype} {out.shape}, expected contiguous {self.dtype} {shape}")
 
-    def _read(self, patch: int, out: NDArray[Any]) -> None:
-        if not 0 <= patch < self.shape[0]:
-            raise IndexError(f"patch {patch} of {self.path} does not exist, expected 0 to {len(self) - 1}")
-        self._chunk(*divmod(patch, self.patches_per_shard), out)
+    def _no_such(self, patch: int) -> IndexError:
+        return IndexError(f"patch {patch} of {self.path} does not exist, expected 0 to {len(self) - 1}")
 
     def _name(self, number: int, slot: int) -> str:
         return f"patch {number * self.patches_per_shard + slot}"

@@ -33,7 +33,7 @@ MAX_OPEN_SHARDS = 256
 _MISSING = 2**64 - 1  # offset and length of a chunk that was never written
 _CRC = 4  # bytes
 _CRC_RESIDUE = 0x48674BC7  # crc32c of any message followed by its own crc32c (RFC 3720, appendix B.4)
-_BLOSC_HEADER = struct.Struct("<4xIII")  # bytes decoded, block size, bytes encoded (c-blosc, README_CHUNK_FORMAT)
+_BLOSC_SIZES = struct.Struct("<4xI4xI").unpack_from  # bytes decoded, bytes encoded (c-blosc, README_CHUNK_FORMAT)
 
 Index = tuple[int, ...]
 Pixels = np.ndarray[Any, Any]
@@ -116,7 +116,7 @@ class ShardedArray:
         length -= _CRC
         if length < blosc.MAX_OVERHEAD:
             raise self._corrupt(number, slot, f"{length} bytes are too few for a Blosc header")
-        decoded, _, encoded = _BLOSC_HEADER.unpack_from(data)
+        decoded, encoded = _BLOSC_SIZES(data)
         if decoded != self._chunk_bytes or encoded != length:
             raise self._corrupt(
                 number,

@@ -103,6 +103,9 @@ def test_out_is_checked(tmp_path: Path) -> None:
         array.read(10)
     with pytest.raises(IndexError):
         array.read(-1)
+    for several in ([0, 10], [-1, 3]):
+        with pytest.raises(IndexError, match=r"patch (10|-1) of .* does not exist"):
+            array.read_into(np.array(several), np.empty((2, 3, 16, 16), "uint16"))
     for wrong in (
         np.empty((3, 16, 16), "int16"),
         np.empty((3, 16, 8), "uint16"),
