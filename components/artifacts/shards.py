@@ -24,7 +24,7 @@ import zarr.codecs
 from numcodecs import blosc
 from zarr.storage import LocalStore
 
-from components.artifacts.zarrs import codecs_of
+from components.artifacts.zarrs import codecs_of, compression
 from components.errors import GeoductError
 
 MAX_OPEN_SHARDS = 256
@@ -76,6 +76,8 @@ class ShardedArray:
         self.grid: Index = tuple(s // c for s, c in zip(self.shard, self.chunk, strict=True))
         self._shards: Index = tuple(-(-n // s) for n, s in zip(self.shape, self.shard, strict=True))
         self._fill = array.fill_value
+        name, level, shuffle = compression(self.dtype)
+        self._compression = name.encode(), level, getattr(blosc, shuffle.upper())
         self._chunk_bytes = math.prod(self.chunk) * self.dtype.itemsize
         self._keys = metadata.chunk_key_encoding
         self._open: dict[int, _Shard] = {}
@@ -188,7 +190,7 @@ class Shards(ShardedArray):
         if whole.shape != self.chunk:
             whole = np.full(self.chunk, self._fill, self.dtype)
             whole[tuple(slice(n) for n in values.shape)] = values
-        data: bytes = blosc.compress(whole, b"lz4", 5, blosc.BITSHUFFLE)
+        data: bytes = blosc.compress(whole, *self._compression)
         checksum: bytes = google_crc32c.value(data).to_bytes(_CRC, "little")
         return data + checksum
 

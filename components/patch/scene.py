@@ -14,6 +14,7 @@ from pyproj import Geod
 
 from components.artifacts import Composite, LabelMap
 from components.artifacts.nomenclature import IGNORE
+from components.artifacts.shards import Shards
 from components.errors import GeoductError
 
 TILE = 512
@@ -40,8 +41,8 @@ class Scene:
         self.geobox: GeoBox = composite.geobox
         self.shape: tuple[int, int] = (int(self.geobox.shape[0]), int(self.geobox.shape[1]))
         self.bands = composite.bands
-        self._image = composite.array("reflectance")
-        self._label = labels.array("label")
+        self._image = Shards(composite.array("reflectance"))
+        self._label = Shards(labels.array("label"))
         self._tiles: OrderedDict[tuple[int, int], Future[Pixels]] = OrderedDict()
         self._capacity = max(4, CACHE_BYTES // (TILE * TILE * (2 * len(self.bands) + 1)))
         self._lock = Lock()
@@ -49,8 +50,7 @@ class Scene:
     def read(self, row: int, col: int, height: int, width: int) -> Pixels:
         """Read a window straight from storage; for one pass over the scene."""
         rows, cols = slice(row, row + height), slice(col, col + width)
-        image = np.asarray(self._image[:, rows, cols], "uint16")
-        label = np.array(self._label[rows, cols], "uint8")
+        image, label = self._image.read(slice(0, len(self.bands)), rows, cols), self._label.read(rows, cols)
         label[(image == 0).any(axis=0)] = IGNORE
         return image, label
 
@@ -80,7 +80,8 @@ class Scene:
             self._tiles.move_to_end((y, x))
         if mine:
             try:
-                tile.set_result(self.read(y * TILE, x * TILE, TILE, TILE))
+                row, col = y * TILE, x * TILE
+                tile.set_result(self.read(row, col, min(TILE, self.shape[0] - row), min(TILE, self.shape[1] - col)))
             except BaseException as error:
                 tile.set_exception(error)
         return tile.result()

@@ -12,6 +12,7 @@ import shapely
 from components.artifacts import Composite, LabelMap
 from components.artifacts.nomenclature import IGNORE, Nomenclature
 from components.artifacts.patchset import SPLITS, checksum, create_patchset, describe_patchset, write_index
+from components.artifacts.shards import Shards
 from components.blocks import Block, blocks_of, run_blocks
 from components.patch.geometry import TRAIN
 from components.patch.plan import Plan, Request, make_plan
@@ -31,7 +32,8 @@ def write_patches(path: Path, composite: Composite, labels: LabelMap, request: R
     scene, nomenclature = Scene(composite, labels), labels.nomenclature
     plan = make_plan(scene, nomenclature, request, workers=workers)
     count, size = len(plan.windows), request.size
-    image, label = create_patchset(path, count, size, scene.bands, nomenclature, {"statistics": {}})
+    image, label = map(Shards, create_patchset(path, count, size, scene.bands, nomenclature, {"statistics": {}}))
+    per_shard = image.shard[0]
     recode = np.arange(IGNORE + 1, dtype="uint8")
     recode[plan.ignored] = IGNORE
 
@@ -41,12 +43,12 @@ def write_patches(path: Path, composite: Composite, labels: LabelMap, request: R
         for i in range(block.y0, block.y1):
             pixels, found = scene.window(int(plan.windows.row[i]), int(plan.windows.col[i]), size)
             images[i - block.y0], classes[i - block.y0] = pixels, recode[found]
-        image[block.y0 : block.y1] = images
-        label[block.y0 : block.y1] = classes
+        shard = block.y0 // per_shard
+        image.write((shard, 0, 0, 0), {(i, 0, 0, 0): image.encode(images[i : i + 1]) for i in range(len(images))})
+        label.write((shard, 0, 0), {(i, 0, 0): label.encode(classes[i : i + 1]) for i in range(len(classes))})
         sums = [checksum(a, b) for a, b in zip(images, classes, strict=True)]
         return sums, histogram(images[plan.split[block.y0 : block.y1] == TRAIN])
 
-    per_shard = (image.shards or image.chunks)[0]
     counts = np.zeros((len(scene.bands), BINS), "int64")
     sums: list[int] = []
     for part, seen in run_blocks(write_shard, blocks_of((count, 1), (per_shard, 1)), workers=workers, label="patch"):
