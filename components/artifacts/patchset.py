@@ -123,7 +123,7 @@ class PatchSet(ZarrArtifact):
 
 def checksum(image: np.ndarray[Any, Any], label: np.ndarray[Any, Any]) -> int:
     """CRC-32C of one patch: of its image's bytes (band, y, x; little-endian), then of its label's."""
-    return int(google_crc32c.extend(google_crc32c.value(image.astype("<u2").tobytes()), label.tobytes()))
+    return int(google_crc32c.extend(google_crc32c.value(image.astype("<u2", copy=False).tobytes()), label.tobytes()))
 
 
 def patches_per_shard(bands: int, size: int) -> int:

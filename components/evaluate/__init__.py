@@ -17,7 +17,7 @@ def evaluate(
     report: Output[Report],
     *,
     split: Literal["val", "test"] = "test",
-    bootstrap: Annotated[int, Ge(100), Unit("resamples")] = 1000,
+    bootstrap: Annotated[int, Ge(10), Unit("resamples")] = 1000,
     level: Annotated[float, Ge(0.5), Lt(1)] = 0.95,
     bins: Annotated[int, Ge(2), Le(100)] = 15,
     sample: Annotated[int, Ge(100), Unit("pixels")] = 100_000,

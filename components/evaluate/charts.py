@@ -17,6 +17,9 @@ INK, SOFT, GRID = "#1f2933", "#66727f", "#e4e7eb"
 BLUE, ORANGE, GREEN = "#0072b2", "#d55e00", "#009e73"
 """Three of Okabe and Ito's colours, which every common colour blindness tells apart."""
 
+STEEP = 10
+"""Losses are drawn on a logarithmic axis where the largest is more than so many times the least."""
+
 _STYLE: Any = {
     "svg.hashsalt": "geoduct",
     "svg.fonttype": "path",
@@ -97,9 +100,12 @@ def training_chart(history: History) -> bytes:
             place.xaxis.set_major_locator(MaxNLocator(integer=True))
             if place.get_legend_handles_labels()[0]:
                 place.legend()
+        losses = np.array([history[name] for name, *_ in panels[0][1] if name in history])
+        if losses.size and np.nanmin(losses) > 0 and np.nanmax(losses) > STEEP * np.nanmin(losses):
+            axes[0].set_yscale("log")
         axes[1].set_ylim(top=1)
 
-    return _draw(8.4, 3.1, 1, 2, (1, 1), paint)
+    return _draw(11, 3.3, 1, 2, (1, 1), paint)
 
 
 def interval_chart(rows: list[tuple[str, list[tuple[str, float, float, float]]]]) -> bytes:
@@ -117,4 +123,4 @@ def interval_chart(rows: list[tuple[str, list[tuple[str, float, float, float]]]]
             place.spines["left"].set_visible(False)
             place.grid(axis="y", visible=False)
 
-    return _draw(9.4, 1.7, 1, len(rows), (1,) * len(rows), paint)
+    return _draw(11, 1.9, 1, len(rows), (1,) * len(rows), paint)

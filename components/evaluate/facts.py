@@ -85,15 +85,20 @@ def gap_sentence(patches: PatchSet, numbers: NDArray[np.int64]) -> str:
 
 
 def class_shares(patches: PatchSet) -> list[dict[str, Any]]:
-    """Per class: mean share of a patch in each split, and in how many patches of each it dominates."""
+    """Per class: mean share of a patch in each split, and in how many patches of each it dominates.
+
+    A class that occurs nowhere has no row.
+    """
     index = patches.index
     rows: list[dict[str, Any]] = []
+    parts = [index[index["split"] == name] for name in SPLITS]
     for position, k in enumerate(patches.nomenclature):
         column = f"fraction_{k.code}"
         cells = []
-        for name in SPLITS:
-            part = index[index["split"] == name]
-            mean = float(part[column].mean()) if column in index.columns and len(part) else 0.0
+        if column not in index.columns or not index[column].any():
+            continue
+        for part in parts:
+            mean = float(part[column].mean()) if len(part) else 0.0
             cells.append((percent(mean), count(int((part["dominant"] == position).sum()))))
         rows.append({"name": k.name, "code": k.code, "colour": k.colour, "cells": cells})
     return rows

@@ -15,7 +15,7 @@ from components.evaluate.bootstrap import FEW
 from components.evaluate.calibration import calibration_error, certainty, fit_temperature, reliability
 from components.evaluate.history import History, best_epoch
 from components.evaluate.judge import Gain, Judged
-from components.evaluate.measure import Measured
+from components.evaluate.measure import RIM, Measured
 from components.evaluate.metrics import scores
 from components.evaluate.wording import count, listing, percent, score, signed
 
@@ -23,6 +23,8 @@ NEAR = 2
 """A wrong pixel within this many pixels of a label border is called a border error."""
 SMALL_SHARE = 0.05
 """A class with less than this share of the train samples is called rare."""
+LEAST_TO_FIT = 200
+"""With fewer samples no temperature is fitted."""
 GAP_TOLD = 0.10
 """Relative gap of validation and training loss from which on it is worth a sentence."""
 
@@ -61,11 +63,13 @@ def findings(evidence: Evidence) -> list[Finding]:
         _overfit,
         _calibration,
         _borders,
+        _rim,
         _places,
         _absent,
         _few_blocks,
     )
-    return [finding for rule in rules for finding in rule(evidence)]
+    found = [finding for rule in rules for finding in rule(evidence)]
+    return [Finding(*(text[:1].upper() + text[1:] for text in finding)) for finding in found]
 
 
 def _strange_patches(e: Evidence) -> Iterator[Finding]:
@@ -157,20 +161,22 @@ def _overfit(e: Evidence) -> Iterator[Finding]:
 
 
 def _calibration(e: Evidence) -> Iterator[Finding]:
-    accuracy, sure = e.judged.scores["accuracy"], e.judged.mean_confidence
-    temperature = fit_temperature(e.measured.logits, e.measured.truth)
-    before, after = (_error(e, t) for t in (1.0, temperature))
-    if before < 0.01:
+    accuracy, sure, error = e.judged.scores["accuracy"], e.judged.mean_confidence, e.judged.scores["ece"]
+    if error < 0.01:
         return
-    word = "overconfident" if sure > accuracy else "underconfident"
-    yield Finding(
-        f"The model is {word}",
+    text = (
         f"It is sure of its answer to {percent(sure)} on average and right in {percent(accuracy)}; the expected "
-        f"calibration error is {score(e.judged.scores['ece'])}. Dividing the logits by a temperature of "
-        f"{temperature:.2f} would take it from {score(before)} to {score(after)} on the sample of "
-        f"{count(len(e.measured.truth))} {e.unit} on which the temperature was fitted (so a little less elsewhere); "
-        "no class would change.",
+        f"calibration error is {score(error)}."
     )
+    if len(e.measured.truth) >= LEAST_TO_FIT:
+        temperature = fit_temperature(e.measured.logits, e.measured.truth)
+        before, after = (score(_error(e, t)) for t in (1.0, temperature))
+        text += (
+            f" Dividing the logits by a temperature of {temperature:.2f} would take it from {before} to {after} on the "
+            f"sample of {count(len(e.measured.truth))} {e.unit} on which the temperature was fitted (so a little less "
+            "elsewhere); no class would change."
+        )
+    yield Finding(f"The model is {'overconfident' if sure > accuracy else 'underconfident'}", text)
 
 
 def _error(e: Evidence, temperature: float) -> float:
@@ -192,6 +198,21 @@ def _borders(e: Evidence) -> Iterator[Finding]:
         f"{percent(wrong)} of the errors lie within {NEAR} pixels of a border between labels, where {percent(area)} "
         f"of the pixels are; farther inside {percent(inside)} are right. How exact the labels' borders are limits "
         "this score as much as the model does.",
+    )
+
+
+def _rim(e: Evidence) -> Iterator[Finding]:
+    totals = e.measured.rim.sum(1)
+    if not totals.all():
+        return
+    inside, rim = e.measured.rim[:, 1] / totals
+    if rim - inside < 0.02 or rim < 1.25 * inside:
+        return
+    yield Finding(
+        "Patches are worse at their edges",
+        f"In the outer {RIM} pixels of a patch {percent(float(rim))} are wrong, farther inside "
+        f"{percent(float(inside))}: the network lacks what lies beyond the edge. Larger patches help, and overlapping "
+        "tiles when it maps a scene.",
     )
 
 
@@ -228,9 +249,15 @@ def _absent(e: Evidence) -> Iterator[Finding]:
 
 def _few_blocks(e: Evidence) -> Iterator[Finding]:
     blocks = len(e.measured.blocks)
-    if blocks < FEW:
+    if blocks == 1:
         yield Finding(
             "Hold out more blocks",
-            f"The intervals rest on {blocks} block{'s' if blocks > 1 else ''}; below {FEW} they are rough, and likely "
+            "There is a single held-out block, and nothing to tell how far its score would vary: every interval is "
+            "given as the whole range. Smaller blocks or a larger scene would give more.",
+        )
+    elif blocks < FEW:
+        yield Finding(
+            "Hold out more blocks",
+            f"The intervals rest on {blocks} blocks; below {FEW} they are rough, and likely "
             "too narrow. Smaller blocks or a larger scene would give more.",
         )

@@ -78,17 +78,27 @@ def _point(tally: Tally) -> dict[str, float]:
     return {name: float(value) for name, value in found.items()}
 
 
+def _unknown(name: str) -> Interval:
+    """All values that a score can have: what is known of its spread from a single block."""
+    return Interval(-1.0 if name == "kappa" else 0.0, 1.0)
+
+
 def judge(tally: Tally, draws: NDArray[np.float64], level: float) -> Judged:
-    """Score one classifier; `draws` (resample, block) come from `bootstrap.draw`."""
+    """Score one classifier; `draws` (resample, block) come from `bootstrap.draw`.
+
+    A single block leaves nothing to resample: each interval is then the whole range of its score.
+    """
+    blocks = draws.shape[1]
     spread = _resampled_scores(tally, draws)
     each = class_scores(resampled(tally.confusion, draws))
     return Judged(
         scores=_point(tally),
-        intervals={name: interval(spread[name], level) for name in WITH_INTERVAL},
+        intervals={name: interval(spread[name], level) if blocks > 1 else _unknown(name) for name in WITH_INTERVAL},
         each=class_scores(tally.confusion.sum(0)),
         class_intervals={
             name: [
-                interval(getattr(each, name)[:, c], level, each.present[:, c]) for c in range(tally.confusion.shape[1])
+                interval(getattr(each, name)[:, c], level, each.present[:, c]) if blocks > 1 else _unknown(name)
+                for c in range(tally.confusion.shape[1])
             ]
             for name in PER_CLASS
         },
@@ -101,6 +111,9 @@ def compare(model: Tally, baseline: Tally, draws: NDArray[np.float64], level: fl
     """By how much the model's scores of `WITH_INTERVAL` exceed the baseline's, over the same resamples."""
     ours, theirs = _point(model), _point(baseline)
     spread, other = _resampled_scores(model, draws), _resampled_scores(baseline, draws)
-    return {
-        name: Gain(ours[name] - theirs[name], *interval(spread[name] - other[name], level)) for name in WITH_INTERVAL
-    }
+    gains: dict[str, Gain] = {}
+    for name in WITH_INTERVAL:
+        whole = _unknown(name).high - _unknown(name).low
+        ends = interval(spread[name] - other[name], level) if draws.shape[1] > 1 else Interval(-whole, whole)
+        gains[name] = Gain(ours[name] - theirs[name], *ends)
+    return gains

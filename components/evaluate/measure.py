@@ -26,6 +26,8 @@ Predict = Callable[[NDArray[np.uint16]], NDArray[np.float32]]
 
 REACH = 11
 """Distances to a label border are told apart up to this many pixels; the last bin holds all beyond."""
+RIM = 8
+"""Width in pixels of the rim of a patch, where a network sees little of what lies beyond."""
 KEPT_LOGITS = 50_000
 """How many samples the temperature is fitted on."""
 
@@ -65,8 +67,9 @@ class Measured:
 
     `blocks` are the names of the split's blocks in the order of every tally. Per patch of `numbers`: samples, share
     right, mean confidence, and mean over its samples of the confidence in wrong answers. `border` counts the pixels of
-    a segmentation by distance to the nearest label border (0 = at it) and whether right or wrong. `logits` (class, n)
-    and `truth` (n,) are a sample.
+    a segmentation by distance to the nearest label border (0 = at it) and whether right or wrong;
+    `rim` by whether they lie inside or in the rim of their patch, and whether right or wrong. `logits` (class, n) and
+    `truth` (n,) are a sample.
     """
 
     numbers: NDArray[np.int64]
@@ -77,6 +80,7 @@ class Measured:
     confidence: NDArray[np.float64]
     sure_errors: NDArray[np.float64]
     border: NDArray[np.int64]
+    rim: NDArray[np.int64]
     logits: NDArray[np.float32]
     truth: NDArray[np.int64]
     mosaic: Mosaic
@@ -118,10 +122,13 @@ def measure(
         confidence=np.zeros(len(numbers)),
         sure_errors=np.zeros(len(numbers)),
         border=np.zeros((REACH + 1, 2), np.int64),
+        rim=np.zeros((2, 2), np.int64),
         logits=np.empty((samples.classes, 0), np.float32),
         truth=np.empty(0, np.int64),
         mosaic=Mosaic(samples.patches, numbers),
     )
+    rim = np.pad(np.zeros([max(0, samples.patches.size - 2 * RIM)] * 2, np.intp), RIM, constant_values=1)
+    rim = rim[: samples.patches.size, : samples.patches.size]
     generator = np.random.default_rng(seed)
     each = -(-KEPT_LOGITS // len(numbers))
     kept: list[tuple[NDArray[np.float32], NDArray[np.int64]]] = []
@@ -148,7 +155,9 @@ def measure(
                 chosen = generator.choice(len(truth), min(each, len(truth)), replace=False)
                 kept.append((flat[:, chosen], truth[chosen]))
             if samples.task == "segmentation":
-                np.add.at(result.border, (border_distance(label)[scored], wrong.astype(np.intp)), 1)
+                place = wrong.astype(np.intp)
+                np.add.at(result.border, (border_distance(label)[scored], place), 1)
+                np.add.at(result.rim, (rim[scored], place), 1)
             answer = painted(samples, logits, images[offset])
             result.mosaic.paint(int(number), images[offset], painted_truth(samples, int(number), label), answer)
     _paint_around(samples, result.mosaic, numbers, batch)

@@ -21,6 +21,9 @@ FAINT = 0.3
 """How much is left of the colours of what is not held out."""
 AROUND = (247, 248, 249)
 
+TONE = 0.4
+"""Where in a picture, from black at 0 to white at 1, the median pixel is to lie."""
+
 COMPOSITES = (
     ("true colour", ("B04", "B03", "B02")),
     ("false colour, near infrared as red", ("B08", "B04", "B03")),
@@ -35,6 +38,7 @@ Picture = NDArray[np.uint8]
 class Stretch:
     """How stored pixels become a picture: three bands, each from its 2nd to its 98th percentile of the train split.
 
+    One gamma for all three brings their medians to a middle tone, so that ice or cloud does not leave the rest dark.
     `name` says which bands are shown as red, green and blue.
     """
 
@@ -49,13 +53,16 @@ class Stretch:
         self.low = np.array([statistics[band]["p02"] for band in chosen])
         high = np.array([statistics[band]["p98"] for band in chosen])
         self.range = np.maximum(high - self.low, 1)
+        median = np.array([statistics[band]["p50"] for band in chosen])
+        middle = float(np.clip((median - self.low) / self.range, 0.01, 0.99).mean())
+        self.gamma = float(np.clip(np.log(TONE) / np.log(middle), 0.4, 1.5))
 
     def picture(self, image: NDArray[np.uint16]) -> Picture:
-        """The picture of an image (band, y, x) as stored; nodata is white."""
+        """The picture of an image (band, y, x) as stored; nodata is grey."""
         chosen = image[self.columns].transpose(1, 2, 0)
-        level = np.clip((chosen - self.low) / self.range, 0, 1) ** 0.8  # lifts the shadows a little
+        level = np.clip((chosen - self.low) / self.range, 0, 1) ** self.gamma
         shown: Picture = (level * 255).round().astype(np.uint8)
-        shown[(chosen == 0).all(-1)] = PAPER
+        shown[(chosen == 0).all(-1)] = UNSCORED
         return shown
 
 

@@ -22,7 +22,7 @@ from components.evaluate.metrics import scores
 from components.evaluate.mosaic import RIGHT, UNSCORED, WRONG
 from components.evaluate.pictures import RAMP, SPLIT_COLOURS, jpeg, png, score_plan, split_plan, svg
 from components.evaluate.verdict import headline, meaning, ordered, summary
-from components.evaluate.wording import count, percent, score, signed
+from components.evaluate.wording import count, listing, percent, score, signed
 
 TITLES = {
     "accuracy": "Accuracy",
@@ -42,6 +42,8 @@ HEADLINE = {
 }
 SHOWN_BLOCKS = 12
 """Rows of the table of blocks; the CSV has all."""
+SUREST = 0.1
+"""At least this share of the samples is called the surest."""
 WIDE = 16
 """With more classes than this the confusion matrix is set small and without counts."""
 
@@ -95,6 +97,7 @@ def _context(c: Content) -> dict[str, Any]:
         "map": _map(c),
         "findings": c.findings,
         "classes": _classes(c),
+        "absent": listing([c.patches.nomenclature.names[i] for i in np.flatnonzero(~c.judged["model"].each.present)]),
         "matrix": _matrix(c),
         "reliability_chart": svg(reliability_chart(c.judged["model"].bins)),
         "mean_confidence": percent(c.judged["model"].mean_confidence),
@@ -202,14 +205,14 @@ def _map(c: Content) -> dict[str, Any]:
 def _classes(c: Content) -> list[dict[str, Any]]:
     model, logistic = c.judged["model"], c.judged["logistic"]
     rows: list[dict[str, Any]] = []
-    for i, k in enumerate(c.patches.nomenclature):
+    for i in np.flatnonzero(model.each.present):
+        k = c.patches.nomenclature.classes[i]
         ends = model.class_intervals["f1"][i]
         rows.append(
             {
                 "colour": k.colour,
                 "code": k.code,
                 "name": k.name,
-                "present": bool(model.each.present[i]),
                 "support": count(int(model.each.support[i])),
                 "train": percent(float(c.evidence.train[i] / c.evidence.train.sum())),
                 "scores": [score(float(getattr(model.each, name)[i])) for name in ("precision", "recall", "iou")],
@@ -224,10 +227,11 @@ def _classes(c: Content) -> list[dict[str, Any]]:
 def _surest(c: Content) -> str:
     """How often the surest answers are right."""
     bins = c.judged["model"].bins
-    last = int(np.flatnonzero(bins.number)[-1])
+    above, right = (values[::-1].cumsum()[::-1] for values in (bins.number, bins.correct))
+    first = int(np.flatnonzero(above >= SUREST * above[0])[-1])
     return (
-        f"Of the {c.evidence.unit}, {percent(float(bins.number[last] / bins.number.sum()))} have a confidence above "
-        f"{percent(last / len(bins.number), 0)}; of these {percent(float(bins.correct[last] / bins.number[last]))} are "
+        f"Of the {c.evidence.unit}, {percent(float(above[first] / above[0]))} have a confidence above "
+        f"{percent(first / len(bins.number), 0)}; of these {percent(float(right[first] / above[first]))} are "
         "right."
     )
 

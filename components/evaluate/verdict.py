@@ -26,7 +26,8 @@ def summary(e: Evidence) -> str:
     accuracy, f1 = judged.intervals["accuracy"], judged.intervals["macro_f1"]
     logistic, majority = e.gains["logistic"]["macro_f1"], e.gains["majority"]["macro_f1"]
     blocks = len(e.measured.blocks)
-    rough = f" With {blocks} block{'s' if blocks > 1 else ''} the intervals are rough." if blocks < FEW else ""
+    rough = f" With {blocks} blocks the intervals are rough." if blocks < FEW else ""
+    rough = " One block tells nothing of how far the score would vary." if blocks == 1 else rough
     return (
         f"On {blocks} held-out block{'s' if blocks > 1 else ''} ({count(judged.samples)} labelled {e.unit}) the model "
         f"is right on {percent(judged.scores['accuracy'])} of the {e.unit} ({level} interval {percent(accuracy.low)} "
@@ -38,7 +39,7 @@ def summary(e: Evidence) -> str:
 
 
 _CORINE = (
-    "The truth here comes from CORINE Land Cover, which people drew from imagery with a smallest mapped area of 25 "
+    "The labels here follow CORINE Land Cover, which people draw from imagery with a smallest mapped area of 25 "
     "hectares and a smallest width of 100 metres. A copse, a pond or a farmstead below that size has no label of its "
     "own, so at 10 metres this is a noisy label: a model that sees such things is counted wrong, and one that smooths "
     "them away is counted right. The score says how well the model agrees with CORINE, not with the ground."

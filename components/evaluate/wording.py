@@ -12,7 +12,7 @@ def percent(share: float, digits: int = 1) -> str:
 
 def score(value: float) -> str:
     """A score or a loss with three decimals."""
-    return f"{value:.3f}"
+    return f"{value:.3f}".replace("-", "−")
 
 
 def signed(value: float) -> str:

@@ -8,7 +8,6 @@ Source: CORINE Land Cover nomenclature and raster legend, European Environment A
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Literal
 
 CODES = (
     *(111, 112, 121, 122, 123, 124, 131, 132, 133, 141, 142),
@@ -21,10 +20,11 @@ CODES = (
 UNCLASSIFIED = frozenset({-128, 0, 48, 49, 50, 128, 255, 990, 995, 999})
 """Values of pixels without a class: nodata of the various releases, unclassified land (49, 990) and water (50, 995)."""
 
-Style = Literal["grid codes 1 to 44", "codes 111 to 523"]
+GRID = "grid codes 1 to 44"
+PLAIN = "codes 111 to 523"
 
 
-def style_of(values: Iterable[int | str]) -> tuple[Style | None, list[int | str]]:
+def style_of(values: Iterable[int | str]) -> tuple[str | None, list[int | str]]:
     """Which of the two ways `values` follow, and the values that are no CORINE code in that way.
 
     The way is the one that explains more of the distinct values; None if neither explains any.
@@ -35,5 +35,5 @@ def style_of(values: Iterable[int | str]) -> tuple[Style | None, list[int | str]
     if not grid and not codes:
         return None, classed
     if len(grid) > len(codes):
-        return "grid codes 1 to 44", [v for v in classed if v not in grid]
-    return "codes 111 to 523", [v for v in classed if v not in codes]
+        return GRID, [v for v in classed if v not in grid]
+    return PLAIN, [v for v in classed if v not in codes]

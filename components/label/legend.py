@@ -84,12 +84,19 @@ class Legend:
             shown = ", ".join(str(v) for v in sorted(strange, key=str)[:5]) + (", …" if len(strange) > 5 else "")
             raise GeoductError(
                 f"{where}: {len(strange)} of {len(found)} distinct values are no CORINE code ({shown}); expected "
-                f"{style or 'grid codes 1 to 44 or codes 111 to 523'}"
+                f"{style or f'{corine.GRID} or {corine.PLAIN}'}"
             )
-        grid = style == "grid codes 1 to 44"
+        grid = style == corine.GRID
         numbers = [v for v in found if isinstance(v, int) and v not in corine.UNCLASSIFIED]
         mapped: dict[Value, int] = {v: self.index.get(corine.CODES[v - 1] if grid else v, IGNORE) for v in numbers}
         return {**dict.fromkeys(found, IGNORE), **mapped}, f"CORINE {style or 'without a class'}"
+
+
+def shown(value: Value, style: str) -> str:
+    """A value as the reader knows it: a CORINE grid code is shown by the level-3 code that it stands for."""
+    if style == f"CORINE {corine.GRID}" and isinstance(value, int) and 1 <= value <= len(corine.CODES):
+        return str(corine.CODES[value - 1])
+    return str(value)
 
 
 def shipped() -> list[str]:

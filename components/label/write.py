@@ -15,7 +15,7 @@ from components.artifacts.shards import Shards
 from components.artifacts.zarrs import SHARD
 from components.blocks import Block, blocks_of, run_blocks
 from components.errors import GeoductError
-from components.label.legend import Legend, Value
+from components.label.legend import Legend, Value, shown
 from components.label.raster import Prepared, open_raster, prepare_raster
 from components.label.vector import prepare_vector, read_vector
 from components.progress import say
@@ -80,7 +80,8 @@ def write_labels(
 def _unmapped(prepared: Prepared) -> dict[str, int]:
     """The most frequent values without a class, and how often each occurs."""
     values = {v: n for v, n in prepared.values.items() if prepared.classes[v] == IGNORE}
-    return {str(v): n for v, n in sorted(values.items(), key=lambda item: (-item[1], str(item[0])))[:10]}
+    most = sorted(values.items(), key=lambda item: (-item[1], str(item[0])))[:10]
+    return {shown(v, str(prepared.about["values"])): n for v, n in most}
 
 
 def _report(location: str, legend: Legend, prepared: Prepared, counts: np.ndarray[Any, Any]) -> None:

@@ -154,7 +154,9 @@ class PatchTask(LightningModule):
             metric.reset()
 
     def configure_optimizers(self) -> Any:
-        optimiser = torch.optim.AdamW(self.network.parameters(), lr=self.learning_rate, weight_decay=self.weight_decay)
+        optimiser = torch.optim.AdamW(
+            self.network.parameters(), lr=self.learning_rate, weight_decay=self.weight_decay, fused=True
+        )
         factor = schedule_of(self.schedule, int(self.trainer.estimated_stepping_batches), self.warmup)
         scheduler = torch.optim.lr_scheduler.LambdaLR(optimiser, factor)
         return {"optimizer": optimiser, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}

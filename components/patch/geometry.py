@@ -6,6 +6,7 @@ measure is at least as far apart as the crow flies. The blocks near a window the
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -51,12 +52,16 @@ class Cells:
 def make_cells(windows: Windows, blocks: Blocks, buffer: tuple[float, float]) -> Cells:
     """Group windows by the blocks they touch and those within `buffer` (y, x) pixels of them."""
     rectangles = []
-    for gap in ((0.0, 0.0), buffer):
-        for start, edge, count, margin in zip((windows.row, windows.col), blocks.edge, blocks.grid, gap, strict=True):
-            first = np.floor((start - margin) / edge)
-            past = np.ceil((start + windows.size + margin) / edge)
+    # Between whole pixels, "at least the buffer" is "at least the buffer rounded up"; then all is exact.
+    whole = [math.ceil(b) for b in buffer]
+    for margins in ([0, 0], whole):
+        for start, edge, count, margin in zip(
+            (windows.row, windows.col), blocks.edge, blocks.grid, margins, strict=True
+        ):
+            first = (start - margin) // edge
+            past = -((start + windows.size + margin) // -edge)
             rectangles += [np.clip(first, 0, count), np.clip(past, 0, count)]
-    table = np.stack(rectangles, axis=1).astype("int64")
+    table = np.stack(rectangles, axis=1)
     unique, cell_of = np.unique(table, axis=0, return_inverse=True)
     cell_of = cell_of.reshape(-1)
     weight = np.zeros((len(unique), 1 + windows.counts.shape[1]))

@@ -96,7 +96,8 @@ def buffer_pixels(scene: Scene, request: Request) -> tuple[float, float]:
     """The buffer (y, x) in pixels; one patch width by default."""
     if request.buffer is None:
         return float(request.size), float(request.size)
-    return request.buffer / scene.resolution[0], request.buffer / scene.resolution[1]
+    # Rounded, so that 160 m of 10 m pixels do not become 16.000000001 of them.
+    return round(request.buffer / scene.resolution[0], 6), round(request.buffer / scene.resolution[1], 6)
 
 
 def _assign(scene: Scene, windows: Windows, request: Request) -> tuple[np.ndarray[Any, np.dtype[np.int64]], Blocks]:

@@ -19,7 +19,8 @@ from components.errors import GeoductError
 
 TILE = 512
 """Edge of a tile in the cache, in pixels: a few chunks, so that a read costs little beside its decoding."""
-CACHE_BYTES = 256 * 2**20
+CACHE_BYTES = 128 * 2**20
+"""Room for the tiles under one shard's width of patches, twice over, at twelve bands."""
 
 Pixels = tuple[np.ndarray[Any, np.dtype[np.uint16]], np.ndarray[Any, np.dtype[np.uint8]]]
 """Image (band, y, x), 0 = nodata, and label (y, x), 255 = ignore; where any band is nodata the label is 255."""
@@ -48,9 +49,10 @@ class Scene:
         self._lock = Lock()
 
     def read(self, row: int, col: int, height: int, width: int) -> Pixels:
-        """Read a window straight from storage; for one pass over the scene."""
-        rows, cols = slice(row, row + height), slice(col, col + width)
-        image, label = self._image.read(slice(0, len(self.bands)), rows, cols), self._label.read(rows, cols)
+        """Read a window, cut off at the edges of the scene, straight from storage; for one pass over the scene."""
+        rows, cols = slice(row, min(row + height, self.shape[0])), slice(col, min(col + width, self.shape[1]))
+        image = self._image.read(slice(0, len(self.bands)), rows, cols)
+        label = self._label.read(rows, cols)
         label[(image == 0).any(axis=0)] = IGNORE
         return image, label
 
@@ -80,8 +82,7 @@ class Scene:
             self._tiles.move_to_end((y, x))
         if mine:
             try:
-                row, col = y * TILE, x * TILE
-                tile.set_result(self.read(row, col, min(TILE, self.shape[0] - row), min(TILE, self.shape[1] - col)))
+                tile.set_result(self.read(y * TILE, x * TILE, TILE, TILE))
             except BaseException as error:
                 tile.set_exception(error)
         return tile.result()

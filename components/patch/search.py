@@ -17,10 +17,11 @@ from components.patch.geometry import DISCARDED, TEST, TRAIN, VAL, Cells, areas,
 STARTS = 64
 RUNS = 4
 MOVES_PER_BLOCK = 60
-MOVES = (4_000, 60_000)
+MOVES = (2_000, 60_000)
 """Least and most moves in a run; runs after the first are left out where they would exceed the most together."""
 HOT, COLD = 0.05, 0.0003
 UNUSABLE = 5.0
+"""Cost of a class that no train patch holds; a split without patches costs a hundred times as much."""
 TOLERATED = 0.02
 """Deviation of a share from what was asked, above which it costs ten times as much."""
 
@@ -62,7 +63,7 @@ class Cost:
             + totals[DISCARDED, 0] / self._windows
             + 0.4 * (spread * self._importance).sum()
             + short @ self._urgency
-            + UNUSABLE * (empty + float((classes[TRAIN] == 0).sum()))
+            + UNUSABLE * (100.0 * empty + float((classes[TRAIN] == 0).sum()))
         )
 
 

@@ -33,9 +33,10 @@ def write_patches(path: Path, composite: Composite, labels: LabelMap, request: R
     plan = make_plan(scene, nomenclature, request, workers=workers)
     count, size = len(plan.windows), request.size
     image, label = map(Shards, create_patchset(path, count, size, scene.bands, nomenclature, {"statistics": {}}))
-    per_shard = image.shard[0]
     recode = np.arange(IGNORE + 1, dtype="uint8")
     recode[plan.ignored] = IGNORE
+
+    per_shard = image.shard[0]
 
     def write_shard(block: Block) -> Written:
         images = np.empty((block.y1 - block.y0, len(scene.bands), size, size), "uint16")
@@ -43,9 +44,9 @@ def write_patches(path: Path, composite: Composite, labels: LabelMap, request: R
         for i in range(block.y0, block.y1):
             pixels, found = scene.window(int(plan.windows.row[i]), int(plan.windows.col[i]), size)
             images[i - block.y0], classes[i - block.y0] = pixels, recode[found]
-        shard = block.y0 // per_shard
-        image.write((shard, 0, 0, 0), {(i, 0, 0, 0): image.encode(images[i : i + 1]) for i in range(len(images))})
-        label.write((shard, 0, 0), {(i, 0, 0): label.encode(classes[i : i + 1]) for i in range(len(classes))})
+        number = block.y0 // per_shard
+        image.write((number, 0, 0, 0), {(i, 0, 0, 0): image.encode(a[None]) for i, a in enumerate(images)})
+        label.write((number, 0, 0), {(i, 0, 0): label.encode(a[None]) for i, a in enumerate(classes)})
         sums = [checksum(a, b) for a, b in zip(images, classes, strict=True)]
         return sums, histogram(images[plan.split[block.y0 : block.y1] == TRAIN])
 

@@ -16,14 +16,14 @@ def train(
     model: Output[Model],
     *,
     task: Literal["segmentation", "classification"] = "segmentation",
-    encoder: str = "resnet18",
-    decoder: tuple[int, int, int, int, int] = (128, 64, 32, 16, 16),
-    epochs: Annotated[int, Ge(1)] = 20,
-    batch_size: Annotated[int, Ge(2), Unit("patches")] = 16,
-    learning_rate: Annotated[float, Gt(0)] = 1e-3,
+    encoder: str = "mobilenetv3_small_100",
+    decoder: Annotated[tuple[int, int, int, int, int], Ge(1), Unit("channels")] = (128, 64, 32, 16, 16),
+    epochs: Annotated[int, Ge(1)] = 30,
+    batch_size: Annotated[int, Ge(2), Unit("patches")] = 8,
+    learning_rate: Annotated[float, Gt(0)] = 2e-3,
     weight_decay: Annotated[float, Ge(0)] = 1e-2,
     schedule: Literal["cosine", "onecycle", "constant"] = "onecycle",
-    warmup: Annotated[float, Ge(0), Lt(1)] = 0.2,
+    warmup: Annotated[float, Ge(0), Lt(1)] = 0.25,
     patience: Annotated[int, Ge(0), Unit("epochs")] = 8,
     imbalance: Literal["none", "weights", "sampler"] = "weights",
     label_smoothing: Annotated[float, Ge(0), Lt(1)] = 0.0,
@@ -75,7 +75,7 @@ def train(
     from components.learning.networks import build, design
     from components.learning.task import PatchTask
     from components.storage import remove
-    from components.train.fitting import fit, quiet
+    from components.train.fitting import fit, session
     from components.train.history import write_curves, write_history
 
     classes = len(patches.nomenclature)
@@ -91,7 +91,7 @@ def train(
         seed=seed,
     )
     folder = model.path / "checkpoints"
-    with quiet(threads):
+    with session(threads):
         torch.manual_seed(seed)
         network = build(architecture)
         learner = PatchTask(

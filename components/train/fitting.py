@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
-from lightning import Trainer
+from lightning import LightningModule, Trainer
 from lightning.fabric.plugins.environments.lightning import LightningEnvironment
 from lightning.pytorch.callbacks import Callback, EarlyStopping, TQDMProgressBar
 from lightning.pytorch.trainer.states import TrainerStatus
@@ -32,20 +32,36 @@ TERMINATED = 128 + 15
 """Exit code of a process that SIGTERM ended."""
 
 
+def _hush() -> None:
+    """Keep Lightning's asides off the screen."""
+    logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
+    warnings.filterwarnings("ignore", module=r"lightning\..*|torchmetrics\..*")
+
+
 @contextmanager
-def quiet(threads: int) -> Iterator[None]:
-    """Give torch its threads (0 = all cores), keep its generator as it was, and Lightning's asides off the screen."""
+def session(threads: int) -> Iterator[None]:
+    """Give torch its threads (0 = all cores) and hush Lightning; afterwards all is as before, torch's generator too."""
     logger = logging.getLogger("lightning.pytorch")
     level, before = logger.level, torch.get_num_threads()
-    logger.setLevel(logging.ERROR)
     torch.set_num_threads(threads or cores())
     try:
         with torch.random.fork_rng(), warnings.catch_warnings():
-            warnings.filterwarnings("ignore", module=r"lightning\..*|torchmetrics\..*")
+            _hush()
             yield
     finally:
         logger.setLevel(level)
         torch.set_num_threads(before)
+
+
+class _Worker(Callback):
+    """Sets up the processes of a run on several devices as `session` does theirs; the threads are shared out."""
+
+    def __init__(self, threads: int) -> None:
+        self.threads = threads
+
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        _hush()
+        torch.set_num_threads(self.threads)
 
 
 def fit(
@@ -80,6 +96,8 @@ def fit(
     callbacks: list[Callback] = [checkpoints]
     if patience:
         callbacks.append(EarlyStopping(MONITOR, mode="max", patience=patience, verbose=False))
+    if devices > 1:
+        callbacks.append(_Worker(max(1, torch.get_num_threads() // devices)))
     watched = sys.stderr.isatty()
     if watched:
         callbacks.append(TQDMProgressBar(leave=False))

@@ -75,7 +75,7 @@ def test_dvc_shows_graph_metrics_and_plots(project: Project) -> None:
     assert 0 <= metrics["data"]["model"]["macro_f1"] <= 1
     project.run("dvc", "plots", "show", "--out", "plots")
     page = (project.path / "plots" / "index.html").read_text()
-    for curve in ("loss", "macro_f1", "confusion", "reliability"):
+    for curve in ("train_loss", "val_macro_f1", "predicted", "confidence"):
         assert curve in page
 
 
@@ -125,6 +125,15 @@ def test_real_scenes_run_whole(project: Project, shared_data: Path, name: str) -
     project.run("dvc", "repro", "predict", "evaluate")
     folder = project.path / "data" / name
     metrics = json.loads((folder / "report" / "metrics.json").read_text())
-    assert metrics["model"]["macro_f1"] > metrics["majority"]["macro_f1"]
+    assert metrics["model"]["macro_f1"] > metrics["baselines"]["majority"]["macro_f1"]
     assert re.search(r"weak|small|official|ESA|scene classification", (folder / "report" / "report.html").read_text())
     assert (folder / "map" / "quicklook.png").stat().st_size > 10_000
+
+
+def test_sample_experiment_beats_both_baselines(project: Project) -> None:
+    project.run("geoduct", "experiment", "sample")
+    project.run("dvc", "repro")
+    metrics = json.loads((project.path / "data" / "sample" / "report" / "metrics.json").read_text())
+    assert metrics["model"]["macro_f1"] >= 0.80
+    for gain in metrics["gain"].values():
+        assert gain["macro_f1"]["low"] > 0, "the interval of the gain over a baseline holds zero"

@@ -59,7 +59,7 @@ def patchset(
         for x in range(0, label.shape[1], size):
             by, bx = y // (size * block), x // (size * block)
             across = -(-label.shape[1] // (size * block))
-            cells.append((order[(by * across + bx + by) % len(order)], f"{by}-{bx}", y, x))
+            cells.append((order[(by * across + bx) % len(order)], f"{by}-{bx}", y, x))
     cells.sort(key=lambda cell: (["train", "val", "test"].index(cell[0]), cell[1:]))
     images = np.stack([image[:, y : y + size, x : x + size] for _, _, y, x in cells])
     labels = np.stack([label[y : y + size, x : x + size] for _, _, y, x in cells])

@@ -80,6 +80,15 @@ def test_a_model_gains_nothing_over_itself() -> None:
     assert all(gain == (0, 0, 0) and not gain.certain for gain in gains.values())
 
 
+def test_a_single_block_makes_nothing_certain() -> None:
+    model, baseline = tally(np.array([0.9])), tally(np.array([0.6]))
+    draws = draw(1, 100, 0)
+    spans = judge(model, draws, 0.95).intervals
+    assert spans.pop("kappa") == (-1, 1) and set(spans.values()) == {(0, 1)}
+    gain = compare(model, baseline, draws, 0.95)["accuracy"]
+    assert gain == (pytest.approx(0.3), -1, 1) and not gain.certain
+
+
 def test_judgement_of_known_counts() -> None:
     found = judge(tally(np.full(BLOCKS, 0.75)), draw(BLOCKS, 100, 0), 0.95)
     assert found.samples == 2 * 200 * BLOCKS and found.errors == found.samples // 4

@@ -166,7 +166,7 @@ def test_the_labels_say_what_they_came_from(tmp_path: Path) -> None:
     labels = run(tmp_path, on_grid(tmp_path / "clc.tif", values), geobox(10, 10), nomenclature="bigearthnet-19")
     assert labels.source["values"] == "CORINE grid codes 1 to 44"
     assert labels.source["pixel"] == [10.0, 10.0]
-    assert labels.source["unmapped"] == {"31": 3}
+    assert labels.source["unmapped"] == {"332": 3}
 
 
 def test_a_real_corine_raster_spoiled_by_interpolation(tmp_path: Path, shared_data: Path) -> None:
