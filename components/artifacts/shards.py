@@ -255,8 +255,8 @@ class Shards(ShardedArray):
 
 def _told(codecs: tuple[Any, ...]) -> str:
     """Codecs in words, as `zarr.json` has them."""
-    stated = (codec.to_dict() for codec in codecs)
-    return " → ".join(" ".join(map(str, (c["name"], *c.get("configuration", {}).items()))) for c in stated)
+    stated = ((c["name"], c.get("configuration", {})) for c in (codec.to_dict() for codec in codecs))
+    return " → ".join(f"{name}({', '.join(f'{k}={v}' for k, v in values.items())})" for name, values in stated)
 
 
 def _number(place: Index, grid: Index) -> int:

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 import torch
 import zarr
-import zarr.codecs
 
 from components.artifacts.patch_reader import PatchReader
+from components.artifacts.zarrs import codecs_of, create_array
 from components.errors import GeoductError
 from components.learning.loader import THREAD_NAME, PatchLoader, dihedral
 from components.learning.normalisation import Scaling
@@ -31,11 +31,15 @@ def patches(tmp_path_factory: pytest.TempPathFactory) -> Path:
     image[:, :, 0, 0] = np.arange(COUNT)[:, None] + 1
     label = rng.integers(0, 6, (COUNT, SIZE, SIZE)).astype("uint8")
     label[image[:, 0] == 0] = 255
-    codec = [zarr.codecs.BloscCodec(cname="lz4", shuffle="bitshuffle"), zarr.codecs.Crc32cCodec()]
     for name, data in (("image", image), ("label", label)):
         rest = data.shape[1:]
         array = group.create_array(
-            name, shape=data.shape, dtype=data.dtype, chunks=(1, *rest), shards=(8, *rest), compressors=codec
+            name,
+            shape=data.shape,
+            dtype=data.dtype,
+            chunks=(1, *rest),
+            shards=(8, *rest),
+            compressors=codecs_of(data.dtype),
         )
         array[...] = data
     return path
@@ -220,13 +224,10 @@ def test_leaving_an_iteration_ends_its_threads(patches: Path) -> None:
 
 def test_a_corrupt_chunk_is_raised_where_batches_are_taken(tmp_path: Path) -> None:
     group = zarr.create_group(tmp_path / "bad", attributes={"bands": ["B02"]})
-    codec = [zarr.codecs.BloscCodec(), zarr.codecs.Crc32cCodec()]
-    image = group.create_array(
-        "image", shape=(6, 1, 8, 8), dtype="uint16", chunks=(1, 1, 8, 8), shards=(6, 1, 8, 8), compressors=codec
-    )
-    label = group.create_array(
-        "label", shape=(6, 8, 8), dtype="uint8", chunks=(1, 8, 8), shards=(6, 8, 8), compressors=codec
-    )
+    sizes: Any = {"shape": (6, 1, 8, 8), "chunks": (1, 1, 8, 8), "shards": (6, 1, 8, 8)}
+    image = create_array(group, "image", dtype="uint16", dims="pbyx", **sizes)
+    sizes = {"shape": (6, 8, 8), "chunks": (1, 8, 8), "shards": (6, 8, 8)}
+    label = create_array(group, "label", dtype="uint8", dims="pyx", **sizes)
     image[...], label[...] = 7, 1
     shard = next(p for p in (tmp_path / "bad/image/c").rglob("*") if p.is_file())
     data = bytearray(shard.read_bytes())
