@@ -58,3 +58,7 @@ bench: $(READY) ## Measure against peers and limits; prints ratios taken in one 
 .PHONY: docs
 docs: $(READY) ## Write docs/components.md from the components' signatures
 	python -m components.reference
+
+.PHONY: picture
+picture: demo ## Draw docs/sample.png anew from the sample experiment
+	python docs/sample.py

@@ -40,7 +40,7 @@ def make_scene(path: Path, size: int) -> None:
     from components.artifacts.zarrs import SHARD
 
     grid = GeoBox((size, size), Affine(10, 0, 500_000, 0, -10, 7_100_000), "EPSG:32627")
-    reflectance, observations = create_composite(path, grid, BANDS)
+    reflectance, observations = create_composite(path, grid, BANDS, "2023-06-01T00:00:00Z", "2023-08-31T00:00:00Z")
     edge = np.arange(min(SHARD, size))
     land = 2000 + 700 * np.add.outer(np.sin(edge / 40), np.cos(edge / 33))
     noise = np.random.default_rng(0).normal(0, 40, (len(BANDS), *land.shape))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from argparse import SUPPRESS, ArgumentParser, RawDescriptionHelpFormatter
 from pathlib import Path
@@ -126,6 +127,10 @@ def dispatch(arguments: list[str]) -> None:
             _experiment(rest)
         case [name, *rest] if name in COMPONENTS:
             component = load(name)
+            if component.spec.image == "learn":
+                # Before torch is imported (libgomp reads it once): threads of a network that wait for each other leave
+                # the core to those that read and write, instead of spinning on it.
+                os.environ.setdefault("OMP_WAIT_POLICY", "passive")
             component.run(parse(component.spec, rest))
         case [name, *_]:
             raise GeoductError(f"geoduct has no component {name!r}{nearest(name, [*COMPONENTS, *TOOLS])}")

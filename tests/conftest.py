@@ -9,6 +9,8 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # as the command line does it, before torch is imported
+
 
 @pytest.fixture(scope="session")
 def shared_data() -> Path:

@@ -23,18 +23,28 @@ from components.artifacts.zarrs import (
 
 
 class Composite(ZarrArtifact):
-    """`reflectance(band, y, x)` uint16 (reflectance x 10000, 0 = nodata) and `observations(y, x)` uint8."""
+    """`reflectance(band, y, x)` uint16 (reflectance x 10000, 0 = nodata) and `observations(y, x)` uint8.
+
+    The attributes `start_datetime` and `end_datetime` (ISO 8601) are the first and the last acquisition in it.
+    """
 
     kind = "Composite"
     layout = {"reflectance": (("band", "y", "x"), "uint16"), "observations": (("y", "x"), "uint8")}
 
+    @property
+    def dates(self) -> tuple[str, str]:
+        """First and last acquisition, ISO 8601."""
+        return str(self.attribute("start_datetime")), str(self.attribute("end_datetime"))
 
-def create_composite(path: Path, geobox: GeoBox, bands: Sequence[str]) -> tuple[zarr.Array[Any], zarr.Array[Any]]:
+
+def create_composite(
+    path: Path, geobox: GeoBox, bands: Sequence[str], start: str, end: str
+) -> tuple[zarr.Array[Any], zarr.Array[Any]]:
     """Lay out an empty Composite and return its arrays `(reflectance, observations)`, to be written shard by shard.
 
-    A shard of `reflectance` holds all bands of 2048 x 2048 pixels.
+    A shard of `reflectance` holds all bands of 2048 x 2048 pixels. `start` and `end` (ISO 8601) bound its dates.
     """
-    group = create_group(path, {"bands": list(bands)})
+    group = create_group(path, {"bands": list(bands), "start_datetime": start, "end_datetime": end})
     height, width = geobox.shape
     write_grid(group, geobox)
     write_bands(group, bands)

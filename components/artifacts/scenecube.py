@@ -50,6 +50,12 @@ class SceneCube(ZarrArtifact):
         return [dict(item) for item in self.attribute("items")]
 
     @property
+    def dates(self) -> tuple[str, str]:
+        """First and last acquisition, ISO 8601."""
+        times = [str(item["datetime"]) for item in self.items]
+        return times[0], times[-1]
+
+    @property
     def mask(self) -> str:
         """`"scl"`, `"clm"` or `"none"`: what the array `scl` holds."""
         return str(self.attribute("mask"))

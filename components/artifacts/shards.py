@@ -1,9 +1,10 @@
-"""Whole shards of our own gridded arrays, written and read at the speed of the codec.
+"""Sharded arrays as Geoduct lays them out, written and read at the speed of the codec.
 
-zarr-python spends several times the codec's time on its event loop, on one core, for arrays of many small chunks. What
-streams a cube (acquire, composite) writes whole shards and reads windows, and needs none of it: chunks are encoded
-where they are made, a shard is one write, a chunk one `pread`. The files stay plain Zarr v3, as the specification of
-`sharding_indexed` says (zarr-specs, codecs/sharding-indexed/v1.0); a test reads each with zarr and the other way round.
+zarr-python spends several times the codec's time in its own machinery, on one core, for arrays of many small chunks.
+Here a chunk is encoded where it is made, a shard is one write, and a chunk is one `pread`: its crc32c is verified and
+Blosc decodes it straight into the caller's array. Reading, checking and decoding release the GIL, so threads scale. The
+files stay plain Zarr v3, as the specification of `sharding_indexed` says (zarr-specs, codecs/sharding-indexed/v1.0);
+the metadata are parsed by zarr itself, and any layout but that of `create_array` is refused by name.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from __future__ import annotations
 import itertools
 import math
 import os
+import struct
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -18,38 +20,167 @@ from typing import Any
 import google_crc32c
 import numpy as np
 import zarr
+import zarr.codecs
 from numcodecs import blosc
+from zarr.storage import LocalStore
 
-from components.artifacts.zarrs import codecs_of
+from components.artifacts.zarrs import codecs_of, compression
 from components.errors import GeoductError
+
+MAX_OPEN_SHARDS = 256
+"""Shard files held open at a time and per array: well under the usual limit of 1,024 files a process."""
 
 _MISSING = 2**64 - 1  # offset and length of a chunk that was never written
 _CRC = 4  # bytes
 _CRC_RESIDUE = 0x48674BC7  # crc32c of any message followed by its own crc32c (RFC 3720, appendix B.4)
+_BLOSC_SIZES = struct.Struct("<4xI4xI").unpack_from  # bytes decoded, bytes encoded (c-blosc, README_CHUNK_FORMAT)
 
 Index = tuple[int, ...]
 Pixels = np.ndarray[Any, Any]
 
 
-class Shards:
-    """A local array laid out by `create_array`, whose shards are written whole and whose windows are read directly.
+class _Shard:
+    """An open shard file and its index; the file closes with the last reference, so never under a reading thread."""
 
-    Any number of threads may use one at once; a shard is written by one of them.
+    __slots__ = ("fd", "lengths", "offsets")
+
+    def __init__(self, fd: int, offsets: list[int], lengths: list[int]) -> None:
+        self.fd, self.offsets, self.lengths = fd, offsets, lengths
+
+    def __del__(self) -> None:
+        if self.fd >= 0:
+            os.close(self.fd)
+
+
+class ShardedArray:
+    """A local array laid out by `create_array`, whose chunks are read directly.
+
+    Opening reads no shard; shards open on first use. Any number of threads may read at once, a fork inherits the open
+    files (`pread` shares no position), and a pickled copy opens its own. Shards and the chunks in one are numbered in
+    C order.
+
+    Raises:
+        GeoductError: another layout or codec.
     """
 
     def __init__(self, array: zarr.Array[Any]) -> None:
         metadata: Any = array.metadata
-        (sharding,) = metadata.codecs
-        if list(sharding.codecs[1:]) != codecs_of(array.dtype) or sharding.index_location.value != "end":
-            raise GeoductError(f"{array.store_path} is not encoded as Geoduct does it: {sharding}")
-        self.path = Path(str(array.store.root)) / array.path  # type: ignore[attr-defined]
+        if not isinstance(array.store, LocalStore):
+            raise GeoductError(f"{array.store_path} is not read directly: it is in a {type(array.store).__name__}")
+        self.path = Path(array.store.root) / array.path
         self.shape: Index = array.shape
         self.dtype: np.dtype[Any] = array.dtype
+        self._check_codecs(metadata.codecs)
         self.chunk: Index = array.chunks
         self.shard: Index = array.shards or array.chunks
         self.grid: Index = tuple(s // c for s, c in zip(self.shard, self.chunk, strict=True))
+        self._shards: Index = tuple(-(-n // s) for n, s in zip(self.shape, self.shard, strict=True))
         self._fill = array.fill_value
-        self._key = metadata.encode_chunk_key
+        name, level, shuffle = compression(self.dtype)
+        self._compression = name.encode(), level, getattr(blosc, shuffle.upper())
+        self._chunk_bytes = math.prod(self.chunk) * self.dtype.itemsize
+        self._keys = metadata.chunk_key_encoding
+        self._open: dict[int, _Shard] = {}
+
+    def __getstate__(self) -> dict[str, Any]:
+        return self.__dict__ | {"_open": {}}
+
+    def _check_codecs(self, found: tuple[Any, ...]) -> None:
+        if len(found) != 1 or not isinstance(found[0], zarr.codecs.ShardingCodec):
+            raise self._refused("codecs", _told(found), "sharding_indexed alone")
+        to_bytes = zarr.codecs.BytesCodec(endian="little" if self.dtype.itemsize > 1 else None)
+        of_index = zarr.codecs.BytesCodec(endian="little"), zarr.codecs.Crc32cCodec()
+        for what, codecs, expected in (
+            ("codecs", found[0].codecs, (to_bytes, *codecs_of(self.dtype))),
+            ("index codecs", found[0].index_codecs, of_index),
+        ):
+            if _told(codecs) != _told(expected):
+                raise self._refused(what, _told(codecs), _told(expected))
+        if found[0].index_location.value != "end":
+            raise self._refused("index location", found[0].index_location.value, "end")
+
+    def _refused(self, what: str, found: Any, expected: Any) -> GeoductError:
+        return GeoductError(f"{self.path} is not read directly: {what} {found}; expected {expected}")
+
+    def _chunk(self, number: int, slot: int, out: Pixels) -> None:
+        """Read chunk `slot` of shard `number` into `out`, contiguous and of the chunk's shape and dtype."""
+        shard = self._open.get(number) or self._open_shard(number)
+        offset, length = shard.offsets[slot], shard.lengths[slot]
+        if offset == _MISSING:
+            out[...] = self._fill
+            return
+        data = os.pread(shard.fd, length, offset)
+        if len(data) != length:
+            raise self._corrupt(number, slot, f"the shard ends {length - len(data)} bytes before the chunk does")
+        if google_crc32c.value(data) != _CRC_RESIDUE:
+            raise self._corrupt(number, slot, "its crc32c does not match")
+        # Blosc trusts its header, so the header is held to the chunk's true sizes before anything is decoded.
+        length -= _CRC
+        if length < blosc.MAX_OVERHEAD:
+            raise self._corrupt(number, slot, f"{length} bytes are too few for a Blosc header")
+        decoded, encoded = _BLOSC_SIZES(data)
+        if decoded != self._chunk_bytes or encoded != length:
+            raise self._corrupt(
+                number,
+                slot,
+                f"its Blosc header tells of {encoded} bytes that decode to {decoded}, "
+                f"expected {length} and {self._chunk_bytes}",
+            )
+        try:
+            blosc.decompress(data, out)
+        except (RuntimeError, ValueError) as error:
+            raise self._corrupt(number, slot, f"Blosc cannot decode it ({error})") from error
+
+    def _corrupt(self, number: int, slot: int, reason: str) -> GeoductError:
+        key = self._key(number)
+        return GeoductError(f"{self._name(number, slot)} of {self.path} (shard {key}) is corrupt: {reason}")
+
+    def _name(self, number: int, slot: int) -> str:
+        """What an error calls a chunk: its place in the grid of chunks."""
+        inside = np.unravel_index(slot, self.grid)
+        shard = np.unravel_index(number, self._shards)
+        place = (str(int(s) * g + int(i)) for s, g, i in zip(shard, self.grid, inside, strict=True))
+        return f"chunk ({', '.join(place)})"
+
+    def _key(self, number: int) -> str:
+        """Path of a shard's file in the array's folder."""
+        return str(self._keys.encode_chunk_key(tuple(map(int, np.unravel_index(number, self._shards)))))
+
+    def _open_shard(self, number: int) -> _Shard:
+        """Open a shard; two threads may open the same one at once, then the copy that is replaced closes itself."""
+        key, count = self._key(number), math.prod(self.grid)
+        size = 2 * 8 * count + _CRC
+        try:
+            shard = _Shard(os.open(self.path / key, os.O_RDONLY | os.O_CLOEXEC), [], [])
+        except FileNotFoundError:  # by the specification every chunk of a shard that was never written is fill value
+            shard = _Shard(-1, [_MISSING] * count, [_MISSING] * count)
+        else:
+            end = os.fstat(shard.fd).st_size
+            if end < size:
+                raise GeoductError(
+                    f"shard {key} of {self.path} is truncated: {end} bytes, its index alone takes {size}"
+                )
+            index = os.pread(shard.fd, size, end - size)
+            if google_crc32c.value(index) != _CRC_RESIDUE:
+                raise GeoductError(
+                    f"shard {key} of {self.path} is corrupt or truncated: the crc32c of its index does not match"
+                )
+            entries = np.frombuffer(index, "<u8", 2 * count).reshape(count, 2)
+            shard.offsets, shard.lengths = entries[:, 0].tolist(), entries[:, 1].tolist()
+            reach = max((o + s for o, s in zip(shard.offsets, shard.lengths, strict=True) if o != _MISSING), default=0)
+            if reach > end:
+                raise GeoductError(
+                    f"shard {key} of {self.path} is corrupt: its index points to byte {reach}, it has {end}"
+                )
+        self._open[number] = shard
+        # Without a lock, which a fork could inherit held: each of these steps on a dict is atomic.
+        for oldest in list(self._open)[:-MAX_OPEN_SHARDS]:
+            self._open.pop(oldest, None)
+        return shard
+
+
+class Shards(ShardedArray):
+    """A sharded array whose shards are written whole and whose windows are read; a shard is written by one thread."""
 
     def encode(self, values: Pixels) -> bytes | None:
         """One chunk as it is stored, or None if it is all fill value; `values` may be short at far edges."""
@@ -59,7 +190,7 @@ class Shards:
         if whole.shape != self.chunk:
             whole = np.full(self.chunk, self._fill, self.dtype)
             whole[tuple(slice(n) for n in values.shape)] = values
-        data: bytes = blosc.compress(whole, b"lz4", 5, blosc.BITSHUFFLE)
+        data: bytes = blosc.compress(whole, *self._compression)
         checksum: bytes = google_crc32c.value(data).to_bytes(_CRC, "little")
         return data + checksum
 
@@ -87,69 +218,50 @@ class Shards:
         if not parts:
             return
         tail = index.tobytes()
-        file = self.path / self._key(shard)
+        number = _number(shard, self._shards)
+        file = self.path / self._key(number)
         file.parent.mkdir(parents=True, exist_ok=True)
         with file.open("wb") as out:
             out.writelines(parts)
             out.write(tail + google_crc32c.value(tail).to_bytes(_CRC, "little"))
+        self._open.pop(number, None)
 
     def read(self, *window: slice) -> Pixels:
         """The pixels of a window, one slice an axis with start and stop.
 
         Raises:
-            GeoductError: a shard is truncated or a chunk is corrupt.
+            GeoductError: a chunk or the index of a shard is corrupt or truncated.
         """
         out = np.empty([s.stop - s.start for s in window], self.dtype)
         spans = [range(s.start // c, -(-s.stop // c)) for s, c in zip(window, self.chunk, strict=True)]
-        shards = [range(r.start // g, (r.stop - 1) // g + 1) for r, g in zip(spans, self.grid, strict=True)]
         spare = np.empty(self.chunk, self.dtype)
-        for shard in itertools.product(*shards):
-            inside = [
-                range(max(r.start, n * g), min(r.stop, (n + 1) * g))
-                for r, n, g in zip(spans, shard, self.grid, strict=True)
-            ]
-            self._read_shard(shard, inside, window, out, spare)
+        for place in itertools.product(*spans):
+            shard = tuple(n // g for n, g in zip(place, self.grid, strict=True))
+            inside = tuple(n % g for n, g in zip(place, self.grid, strict=True))
+            source, target = [], []
+            for n, c, s in zip(place, self.chunk, window, strict=True):
+                first, last = max(n * c, s.start), min((n + 1) * c, s.stop)
+                source.append(slice(first - n * c, last - n * c))
+                target.append(slice(first - s.start, last - s.start))
+            here = out[tuple(target)]
+            number, slot = _number(shard, self._shards), _number(inside, self.grid)
+            if here.shape == self.chunk and here.flags.c_contiguous:
+                self._chunk(number, slot, here)
+            else:
+                self._chunk(number, slot, spare)
+                here[...] = spare[tuple(source)]
         return out
 
-    def _read_shard(
-        self, shard: Index, chunks: list[range], window: tuple[slice, ...], out: Pixels, spare: Pixels
-    ) -> None:
-        file = self.path / self._key(shard)
-        try:
-            handle = os.open(file, os.O_RDONLY | os.O_CLOEXEC)
-        except FileNotFoundError:  # every chunk of a shard that was never written is fill value
-            handle = -1
-        try:
-            index = self._index(handle, file) if handle >= 0 else None
-            for place in itertools.product(*chunks):
-                source, target = [], []
-                for n, c, s in zip(place, self.chunk, window, strict=True):
-                    first, last = max(n * c, s.start), min((n + 1) * c, s.stop)
-                    source.append(slice(first - n * c, last - n * c))
-                    target.append(slice(first - s.start, last - s.start))
-                offset, length = (
-                    (_MISSING, 0)
-                    if index is None
-                    else map(int, index[tuple(n % g for n, g in zip(place, self.grid, strict=True))])
-                )
-                if offset == _MISSING:
-                    out[tuple(target)] = self._fill
-                    continue
-                self._decode(os.pread(handle, length, offset), length, file, spare)
-                out[tuple(target)] = spare[tuple(source)]
-        finally:
-            if handle >= 0:
-                os.close(handle)
 
-    def _index(self, handle: int, file: Path) -> Pixels:
-        size = 16 * math.prod(self.grid) + _CRC
-        end = os.fstat(handle).st_size
-        data = os.pread(handle, size, max(end - size, 0))
-        if len(data) != size or google_crc32c.value(data) != _CRC_RESIDUE:
-            raise GeoductError(f"{file} is truncated or corrupt: its shard index does not match its checksum")
-        return np.frombuffer(data, "<u8", len(data) // 8).reshape(*self.grid, 2)
+def _told(codecs: tuple[Any, ...]) -> str:
+    """Codecs in words, as `zarr.json` has them."""
+    stated = (codec.to_dict() for codec in codecs)
+    return " → ".join(" ".join(map(str, (c["name"], *c.get("configuration", {}).items()))) for c in stated)
 
-    def _decode(self, data: bytes, length: int, file: Path, out: Pixels) -> None:
-        if len(data) != length or google_crc32c.value(data) != _CRC_RESIDUE:
-            raise GeoductError(f"{file} is corrupt: a chunk does not match its checksum")
-        blosc.decompress(data[:-_CRC], out)
+
+def _number(place: Index, grid: Index) -> int:
+    """The number of a place in a grid, in C order."""
+    number = 0
+    for at, count in zip(place, grid, strict=True):
+        number = number * count + at
+    return number

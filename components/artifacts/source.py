@@ -7,7 +7,7 @@ import re
 from pathlib import Path
 from typing import Any
 
-from components.artifacts.base import checksums, tree_digest
+from components.artifacts.base import Artifact, checksums, is_artifact, tree_digest
 from components.errors import GeoductError
 
 _URL = re.compile(r"^[a-z][a-z0-9+.-]*://", re.IGNORECASE)
@@ -55,9 +55,14 @@ class Source:
 
     @property
     def digest(self) -> str:
-        """Digest of a local file's or folder's contents; of a URL, the URL without credentials or query."""
+        """Digest of a local file's or folder's contents; of a URL, the URL without credentials or query.
+
+        An artifact's is the one in its manifest: the same, without reading it all again.
+        """
         if not self.is_path:
             return _CREDENTIALS.sub("", self.location)
+        if is_artifact(self.path):
+            return Artifact(self.path).digest
         if self.path.is_dir():
             return tree_digest(checksums(self.path))
         with self.path.open("rb") as file:

@@ -45,7 +45,7 @@ def compose(
     """
     looks, flags = Shards(scenes.array("reflectance")), Shards(scenes.array("scl"))
     count, bands, height, width = looks.shape
-    reflectance, clear_looks = map(Shards, create_composite(path, scenes.geobox, scenes.bands))
+    reflectance, clear_looks = map(Shards, create_composite(path, scenes.geobox, scenes.bands, *scenes.dates))
     reduce = REDUCTIONS[reduction]
     tasks = [
         (shard, tile)

@@ -11,6 +11,7 @@ from odc.geo.geobox import GeoBox
 
 from components.artifacts.labelmap import create_labelmap
 from components.artifacts.nomenclature import IGNORE
+from components.artifacts.shards import Shards
 from components.artifacts.zarrs import SHARD
 from components.blocks import Block, blocks_of, run_blocks
 from components.errors import GeoductError
@@ -57,18 +58,20 @@ def write_labels(
         GeoductError: the source does not fit the grid or the legend, or no pixel gets a class.
     """
     prepared = prepare(location, geobox, legend, majority=majority, attribute=attribute, layer=layer)
-    array = create_labelmap(path, geobox, legend.nomenclature, {**prepared.about, "unmapped": _unmapped(prepared)})
+    labels = Shards(
+        create_labelmap(path, geobox, legend.nomenclature, {**prepared.about, "unmapped": _unmapped(prepared)})
+    )
 
     def label_block(block: Block) -> np.ndarray[Any, np.dtype[np.int64]]:
         classes = np.empty(block.shape, "uint8")
         for part in blocks_of(block.shape, prepared.step):
             rows, cols = slice(block.y0 + part.y0, block.y0 + part.y1), slice(block.x0 + part.x0, block.x0 + part.x1)
             classes[part.window] = prepared.labeller(geobox[rows, cols])
-        array[block.window] = classes
+        labels.write((block.y0 // SHARD, block.x0 // SHARD), labels.encode_planes(classes))
         return np.bincount(classes.ravel(), minlength=IGNORE + 1)
 
     counts = np.zeros(IGNORE + 1, "int64")
-    height, width = array.shape
+    height, width = labels.shape
     for part in run_blocks(label_block, blocks_of((height, width), SHARD), workers=workers, label="label"):
         counts += part
     _report(location, legend, prepared, counts)

@@ -40,11 +40,6 @@ def predict(
         batch_size: tiles that the network is given at a time, at most
         precision: bf16 computes in bfloat16 where torch deems it safe; faster on processors that have it
     """
-    import os
-
-    # Before torch is imported: while the reading and writing threads run, threads of the network that wait for each
-    # other must leave them the core instead of spinning on it (libgomp reads this once).
-    os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     from components.predict.run import predict_map
 
     predict_map(model, composite, map, tile=tile, overlap=overlap, batch_size=batch_size, precision=precision)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
 
 import pystac
@@ -11,12 +11,10 @@ from odc.geo.geobox import GeoBox
 from pystac.extensions.classification import Classification, ClassificationExtension
 from pystac.extensions.projection import ProjectionExtension
 
+from components.artifacts.composite import Composite
 from components.artifacts.map import CLASSES, CONFIDENCE, NODATA, QUICKLOOK
 from components.artifacts.nomenclature import Nomenclature
 from components.errors import GeoductError
-
-ANY_TIME = (datetime(1970, 1, 1, tzinfo=UTC), datetime(9999, 12, 31, 23, 59, 59, tzinfo=UTC))
-"""Interval of a map whose composite does not say when it is from: STAC wants one, and the widest claims nothing."""
 
 DIGITS = 7  # of a degree: a centimetre
 
@@ -45,28 +43,23 @@ def classification(nomenclature: Nomenclature) -> list[Classification]:
     return [*classes, nodata]
 
 
-def interval(attributes: dict[str, Any], where: object) -> tuple[datetime, datetime] | None:
-    """First and last acquisition of a composite, from its attributes `start_datetime` and `end_datetime`.
-
-    None if it has neither, as one that another program made.
+def interval(composite: Composite) -> tuple[datetime, datetime]:
+    """First and last acquisition of a composite.
 
     Raises:
-        GeoductError: they are no times.
+        GeoductError: what it says are no times.
     """
-    texts = [attributes.get(name) for name in ("start_datetime", "end_datetime")]
-    if None in texts:
-        return None
     try:
-        start, end = (pystac.utils.str_to_datetime(str(text)) for text in texts)
+        start, end = map(pystac.utils.str_to_datetime, composite.dates)
     except ValueError:
-        raise GeoductError(f"{where}: start_datetime and end_datetime are {texts}; expected ISO 8601 times") from None
+        raise GeoductError(f"{composite.path}: dates are {composite.dates}; expected ISO 8601 times") from None
     return start, end
 
 
 def stac_item(
     geobox: GeoBox,
     nomenclature: Nomenclature,
-    when: tuple[datetime, datetime] | None,
+    when: tuple[datetime, datetime],
     model_digest: str,
     composite_digest: str,
 ) -> dict[str, Any]:
@@ -77,7 +70,7 @@ def stac_item(
     footprint = geobox.extent.to_crs("EPSG:4326", resolution=float(geobox.resolution.x) * max(geobox.shape) / 4)
     west, south, east, north = (round(float(v), DIGITS) for v in footprint.boundingbox.bbox)
     ring = [[round(x, DIGITS), round(y, DIGITS)] for x, y in footprint.exterior.points]
-    start, end = when or ANY_TIME
+    start, end = when
     item = pystac.Item(
         id=f"map-{model_digest.rpartition(':')[2][:8]}-{composite_digest.rpartition(':')[2][:8]}",
         geometry={"type": "Polygon", "coordinates": [ring]},

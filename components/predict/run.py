@@ -52,7 +52,7 @@ def predict_map(
         raise GeoductError(
             f"--tile is {edge}; expected at least {model.size}, the patch that the model {model.path} learned from"
         )
-    when = interval(composite.attrs, composite.path)
+    when = interval(composite)
     geobox, array = composite.geobox, Shards(composite.array("reflectance"))
 
     from components.learning.predictor import Predictor

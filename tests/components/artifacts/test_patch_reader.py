@@ -9,6 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+import google_crc32c
 import numpy as np
 import pytest
 import zarr
@@ -16,12 +17,14 @@ import zarr.codecs
 from hypothesis import given
 from hypothesis import strategies as st
 
-from components.artifacts import patch_reader
+from components.artifacts import shards
 from components.artifacts.patch_order import batch_bounds, shuffled_order
 from components.artifacts.patch_reader import PatchArray, PatchReader
+from components.artifacts.shards import Shards
+from components.artifacts.zarrs import codecs_of, create_array, create_group
 from components.errors import GeoductError
 
-HOUSE = [zarr.codecs.BloscCodec(cname="lz4", shuffle="bitshuffle"), zarr.codecs.Crc32cCodec()]
+BLOSC = zarr.codecs.BloscCodec(cname="lz4", clevel=5, shuffle="bitshuffle", typesize=1)
 
 
 def write(
@@ -30,7 +33,6 @@ def write(
     shard: int = 4,
     dtype: str = "uint16",
     fill: float = 0,
-    compressors: Any = HOUSE,
     holes: tuple[int, ...] = (),
     **kwargs: Any,
 ) -> np.ndarray:
@@ -42,8 +44,7 @@ def write(
         fill_value=fill,
         chunks=(1, *shape[1:]),
         shards=(shard, *shape[1:]),
-        compressors=compressors,
-        **kwargs,
+        **{"compressors": codecs_of(np.dtype(dtype)), **kwargs},
     )
     values = np.random.default_rng(7).integers(1, 200, shape).astype(dtype)
     for patch in range(shape[0]):
@@ -80,35 +81,11 @@ def test_every_patch_equals_zarr_python(tmp_path: Path, shape: tuple[int, ...], 
 
 
 @pytest.mark.parametrize(
-    "kwargs",
-    [
-        {"compressors": HOUSE[:1]},  # no checksum
-        {"compressors": [zarr.codecs.BloscCodec(cname="zstd", clevel=5, shuffle="shuffle"), zarr.codecs.Crc32cCodec()]},
-        {"compressors": [zarr.codecs.BloscCodec(cname="lz4hc", shuffle="noshuffle")]},
-        {"chunk_key_encoding": {"name": "default", "separator": "."}},
-        {"chunk_key_encoding": {"name": "v2", "separator": "."}},
-    ],
+    "keys", [{"name": "default", "separator": "."}, {"name": "v2", "separator": "."}, {"name": "v2", "separator": "/"}]
 )
-def test_other_codecs_and_keys_of_the_same_chain(tmp_path: Path, kwargs: dict[str, Any]) -> None:
-    truth = write(tmp_path / "a", **kwargs)
+def test_other_names_of_shards(tmp_path: Path, keys: Any) -> None:
+    truth = write(tmp_path / "a", chunk_key_encoding=keys)
     np.testing.assert_array_equal([PatchArray(tmp_path / "a").read(i) for i in range(10)], truth)
-
-
-@pytest.mark.parametrize("location", ["start", "end"])
-@pytest.mark.parametrize("index_crc", [True, False])
-def test_index_location_and_checksum(tmp_path: Path, location: Any, index_crc: bool) -> None:
-    sharding = zarr.codecs.ShardingCodec(
-        chunk_shape=(1, 8, 8),
-        codecs=[zarr.codecs.BytesCodec(), *HOUSE],
-        index_codecs=[zarr.codecs.BytesCodec(), *([zarr.codecs.Crc32cCodec()] if index_crc else [])],
-        index_location=location,
-    )
-    truth = np.random.default_rng(0).integers(0, 99, (7, 8, 8)).astype("uint8")
-    stored = zarr.create(
-        store=tmp_path / "a", shape=(7, 8, 8), chunks=(3, 8, 8), dtype="uint8", zarr_format=3, codecs=[sharding]
-    )
-    stored[...] = truth
-    np.testing.assert_array_equal([PatchArray(tmp_path / "a").read(i) for i in range(7)], truth)
 
 
 def test_patches_never_written_are_the_fill_value(tmp_path: Path) -> None:
@@ -126,6 +103,9 @@ def test_out_is_checked(tmp_path: Path) -> None:
         array.read(10)
     with pytest.raises(IndexError):
         array.read(-1)
+    for several in ([0, 10], [-1, 3]):
+        with pytest.raises(IndexError, match=r"patch (10|-1) of .* does not exist"):
+            array.read_into(np.array(several), np.empty((2, 3, 16, 16), "uint16"))
     for wrong in (
         np.empty((3, 16, 16), "int16"),
         np.empty((3, 16, 8), "uint16"),
@@ -133,6 +113,11 @@ def test_out_is_checked(tmp_path: Path) -> None:
     ):
         with pytest.raises(ValueError, match="expected contiguous uint16"):
             array.read(0, wrong)
+
+
+def sealed(data: bytes | bytearray) -> bytes:
+    """Data and its checksum, as a chunk and an index end in it."""
+    return bytes(data) + google_crc32c.value(bytes(data)).to_bytes(4, "little")
 
 
 def flip(file: Path, position: int) -> None:
@@ -157,18 +142,25 @@ def test_a_flipped_bit_anywhere_is_named(tmp_path: Path) -> None:
         file.write_bytes(good)
 
 
-def test_without_checksums_blosc_damage_is_still_an_error(tmp_path: Path) -> None:
-    write(tmp_path / "a", compressors=HOUSE[:1])
-    file = chunk_file(tmp_path / "a", 0)
-    good = file.read_bytes()
-    for position in (4, 7, 12, 15):  # the sizes in the header of the first chunk
-        flip(file, position)
-        with pytest.raises(GeoductError, match=r"patch 0 of .* is corrupt: its Blosc header"):
-            PatchArray(tmp_path / "a").read(0)
-        file.write_bytes(good)
-    flip(file, 0)  # the version of the format
-    with pytest.raises(GeoductError, match=r"patch 0 of .* is corrupt: Blosc cannot decode it"):
-        PatchArray(tmp_path / "a").read(0)
+@pytest.mark.parametrize(
+    ("position", "reason"),
+    [(4, "its Blosc header"), (7, "its Blosc header"), (12, "its Blosc header"), (0, "Blosc cannot decode it")],
+)
+def test_a_wrong_blosc_header_under_a_right_checksum_is_named(tmp_path: Path, position: int, reason: str) -> None:
+    write(tmp_path / "a", (4, 3, 16, 16))
+    target = Shards(zarr.open_array(tmp_path / "a", mode="r+"))
+    chunk = bytearray(target.encode(np.arange(768, dtype="uint16").reshape(1, 3, 16, 16)) or b"")
+    chunk[position] ^= 0x10
+    target.write((0, 0, 0, 0), {(2, 0, 0, 0): sealed(chunk[:-4])})
+    with pytest.raises(GeoductError, match=rf"patch 2 of .*a \(shard c/0/0/0/0\) is corrupt: {reason}"):
+        PatchArray(tmp_path / "a").read(2)
+
+
+def test_a_chunk_shorter_than_a_blosc_header_is_named(tmp_path: Path) -> None:
+    write(tmp_path / "a")
+    Shards(zarr.open_array(tmp_path / "a", mode="r+")).write((0, 0, 0, 0), {(1, 0, 0, 0): sealed(b"abc")})
+    with pytest.raises(GeoductError, match=r"patch 1 of .* is corrupt: 3 bytes are too few for a Blosc header"):
+        PatchArray(tmp_path / "a").read(1)
 
 
 @pytest.mark.parametrize("keep", [0, 10, 200, -1])
@@ -190,26 +182,24 @@ def test_a_shard_cut_under_an_open_reader_is_named(tmp_path: Path) -> None:
 
 
 def test_an_index_that_points_outside_the_shard_is_named(tmp_path: Path) -> None:
-    sharding = zarr.codecs.ShardingCodec(
-        chunk_shape=(1, 8), codecs=[zarr.codecs.BytesCodec(), *HOUSE], index_codecs=[zarr.codecs.BytesCodec()]
-    )
-    stored = zarr.create(
-        store=tmp_path / "a", shape=(4, 8), chunks=(4, 8), dtype="uint8", zarr_format=3, codecs=[sharding]
-    )
-    stored[...] = 1
+    write(tmp_path / "a")
     file = chunk_file(tmp_path / "a", 0)
-    flip(file, file.stat().st_size - 3)
-    with pytest.raises(GeoductError, match=r"shard c/0/0 of .* its index points to byte \d+"):
+    data = bytearray(file.read_bytes())
+    data[-4 - 8 - 3] ^= 0x10  # in the length of the last chunk
+    file.write_bytes(bytes(data[: -4 - 64]) + sealed(data[-4 - 64 : -4]))
+    with pytest.raises(GeoductError, match=r"shard c/0/0/0/0 of .* its index points to byte \d+"):
         PatchArray(tmp_path / "a").read(0)
 
 
 @pytest.mark.parametrize(
     ("kwargs", "sentence"),
     [
-        ({"compressors": [zarr.codecs.GzipCodec()]}, "GzipCodec.*expected BytesCodec → BloscCodec"),
-        ({"compressors": None}, "expected BytesCodec → BloscCodec"),
-        ({"filters": [zarr.codecs.TransposeCodec(order=(0, 1, 3, 2))]}, "TransposeCodec"),
-        ({"serializer": zarr.codecs.BytesCodec(endian="big")}, "Endian.big"),
+        ({"compressors": [zarr.codecs.GzipCodec()]}, "gzip .*expected bytes .* → blosc .* → crc32c"),
+        ({"compressors": None}, "expected bytes .* → blosc"),
+        ({"compressors": [BLOSC]}, "blosc .* → crc32c"),  # no checksum, and a type size that is not the array's
+        ({"compressors": [zarr.codecs.BloscCodec(cname="zstd"), zarr.codecs.Crc32cCodec()]}, "zstd"),
+        ({"filters": [zarr.codecs.TransposeCodec(order=(0, 1, 3, 2))]}, "transpose"),
+        ({"serializer": zarr.codecs.BytesCodec(endian="big")}, "big"),
     ],
 )
 def test_another_codec_chain_is_refused_by_name(tmp_path: Path, kwargs: dict[str, Any], sentence: str) -> None:
@@ -218,9 +208,25 @@ def test_another_codec_chain_is_refused_by_name(tmp_path: Path, kwargs: dict[str
         PatchArray(tmp_path / "image")
 
 
+@pytest.mark.parametrize(
+    ("kwargs", "sentence"),
+    [
+        ({"index_location": "start"}, "index location start; expected end"),
+        ({"index_codecs": [zarr.codecs.BytesCodec()]}, "index codecs bytes .*; expected bytes .* → crc32c"),
+    ],
+)
+def test_another_index_is_refused_by_name(tmp_path: Path, kwargs: dict[str, Any], sentence: str) -> None:
+    codecs = [zarr.codecs.BytesCodec(), *codecs_of(np.dtype("uint8"))]
+    sharding = zarr.codecs.ShardingCodec(chunk_shape=(1, 8), codecs=codecs, **kwargs)
+    zarr.create(store=tmp_path / "a", shape=(4, 8), chunks=(4, 8), dtype="uint8", zarr_format=3, codecs=[sharding])
+    with pytest.raises(GeoductError, match=rf"a is not read directly: {sentence}"):
+        PatchArray(tmp_path / "a")
+
+
 def test_another_layout_is_refused(tmp_path: Path) -> None:
+    house = codecs_of(np.dtype("uint8"))
     zarr.create_array(tmp_path / "flat", shape=(4, 8), chunks=(1, 8), dtype="uint8")
-    zarr.create_array(tmp_path / "pair", shape=(4, 8), chunks=(2, 8), shards=(4, 8), dtype="uint8", compressors=HOUSE)
+    zarr.create_array(tmp_path / "pair", shape=(4, 8), chunks=(2, 8), shards=(4, 8), dtype="uint8", compressors=house)
     with pytest.raises(GeoductError, match="expected sharding_indexed"):
         PatchArray(tmp_path / "flat")
     with pytest.raises(GeoductError, match=r"chunk and shard shape .*expected one patch a chunk"):
@@ -231,7 +237,7 @@ def test_another_layout_is_refused(tmp_path: Path) -> None:
 
 @pytest.mark.skipif(not Path("/proc/self/fd").is_dir(), reason="counts open files through /proc")
 def test_threads_and_few_open_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(patch_reader, "MAX_OPEN_SHARDS", 2)
+    monkeypatch.setattr(shards, "MAX_OPEN_SHARDS", 2)
     truth = write(tmp_path / "a", shape=(40, 3, 16, 16), shard=2)
     files = Path("/proc/self/fd")
     before = len(list(files.iterdir()))
@@ -297,8 +303,6 @@ def test_images_and_labels_that_do_not_go_together(tmp_path: Path) -> None:
 
 def test_the_layout_of_a_patchset_is_read(tmp_path: Path) -> None:
     """What `create_array` writes for a PatchSet is what the reader knows."""
-    from components.artifacts.zarrs import create_array, create_group
-
     group = create_group(tmp_path / "set", {"bands": ["B02"]})
     image = create_array(
         group, "image", shape=(5, 1, 8, 8), dtype="uint16", dims="pbyx", chunks=(1, 1, 8, 8), shards=(2, 1, 8, 8)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +31,10 @@ def values(dtype: str = "uint16") -> np.ndarray[Any, Any]:
 
 
 def write(target: zarr.Array[Any], pixels: np.ndarray[Any, Any]) -> None:
-    shards = Shards(target)
+    write_all(Shards(target), pixels)
+
+
+def write_all(shards: Shards, pixels: np.ndarray[Any, Any]) -> None:
     for step, row, column in np.ndindex(2, 3, 2):
         chunks: dict[tuple[int, ...], bytes | None] = {}
         for band in range(3):
@@ -69,15 +73,33 @@ def test_damage_is_told(tmp_path: Path) -> None:
     whole = file.read_bytes()
     everything = [slice(0, n) for n in SHAPE]
     file.write_bytes(whole[:100] + bytes([whole[100] ^ 255]) + whole[101:])
-    with pytest.raises(GeoductError, match=r"a/c/1/0/0/0 is corrupt: a chunk does not match its checksum"):
+    with pytest.raises(GeoductError, match=r"chunk \(1, 0, 0, 0\) of .*a \(shard c/1/0/0/0\) is corrupt: its crc32c"):
         Shards(target).read(*everything)
     for length in (len(whole) // 2, 3):
         file.write_bytes(whole[:length])
-        with pytest.raises(GeoductError, match=r"a/c/1/0/0/0 is truncated or corrupt: its shard index"):
+        with pytest.raises(GeoductError, match=r"shard c/1/0/0/0 of .*a is (corrupt or )?truncated"):
             Shards(target).read(*everything)
 
 
 def test_a_foreign_encoding_is_refused(tmp_path: Path) -> None:
     foreign = zarr.create_array(tmp_path, shape=(64, 64), chunks=(16, 16), shards=(32, 32), dtype="uint16")
-    with pytest.raises(GeoductError, match="is not encoded as Geoduct does it"):
+    with pytest.raises(GeoductError, match=r"is not read directly: codecs .*zstd.*; expected .*lz4"):
         Shards(foreign)
+
+
+def test_what_is_written_again_is_read_anew(tmp_path: Path) -> None:
+    target = array(tmp_path)
+    shards, everything = Shards(target), [slice(0, n) for n in SHAPE]
+    assert not shards.read(*everything).any()  # no shard is there yet
+    write_all(shards, values())
+    assert (shards.read(*everything) == values()).all()
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs the device that is always full")
+def test_a_full_disk_is_an_error_of_the_system(tmp_path: Path) -> None:
+    shards = Shards(array(tmp_path))
+    (tmp_path / "a/c/0/0/0").mkdir(parents=True)
+    (tmp_path / "a/c/0/0/0/0").symlink_to("/dev/full")
+    with pytest.raises(OSError, match="No space left") as error:
+        shards.write((0, 0, 0, 0), {(0, 0, 0, 0): shards.encode(np.ones((1, 1, 16, 16), "uint16"))})
+    assert error.value.errno == errno.ENOSPC

@@ -18,11 +18,12 @@ from components.errors import GeoductError
 from tests.makers import geobox, labelmap
 
 RNG = np.random.default_rng(0)
+DATES = ("2023-06-01T00:00:00Z", "2023-08-31T00:00:00Z")
 
 
 def test_composite_opens_in_xarray_and_rioxarray(tmp_path: Path) -> None:
     dn = RNG.integers(1, 10_000, (2, 300, 260)).astype("uint16")
-    reflectance, observations = create_composite(tmp_path / "c.zarr", geobox(300, 260), ["B02", "B8A"])
+    reflectance, observations = create_composite(tmp_path / "c.zarr", geobox(300, 260), ["B02", "B8A"], *DATES)
     reflectance[...] = dn
     observations[...] = 4
     Composite(tmp_path / "c.zarr").seal({})
@@ -33,6 +34,7 @@ def test_composite_opens_in_xarray_and_rioxarray(tmp_path: Path) -> None:
     assert found.x.values[0] == 500_005.0
     assert found.y.values[0] == 7_099_995.0
     assert Composite.open(tmp_path / "c.zarr").geobox == geobox(300, 260)
+    assert Composite.open(tmp_path / "c.zarr").dates == DATES
 
 
 def test_scenecube_has_times_and_items(tmp_path: Path) -> None:
@@ -48,10 +50,10 @@ def test_scenecube_has_times_and_items(tmp_path: Path) -> None:
 
 
 def test_chunks_are_small_and_shards_few(tmp_path: Path) -> None:
-    reflectance, _ = create_composite(tmp_path / "c.zarr", geobox(4096, 4096), ["B02", "B03"])
+    reflectance, _ = create_composite(tmp_path / "c.zarr", geobox(4096, 4096), ["B02", "B03"], *DATES)
     assert reflectance.chunks == (1, 256, 256)
     assert reflectance.shards == (2, 2048, 2048)
-    small, _ = create_composite(tmp_path / "d.zarr", geobox(300, 100), ["B02", "B03"])
+    small, _ = create_composite(tmp_path / "d.zarr", geobox(300, 100), ["B02", "B03"], *DATES)
     assert small.shards == (2, 512, 100)
 
 

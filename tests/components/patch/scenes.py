@@ -12,11 +12,13 @@ from components.artifacts import Composite
 from components.artifacts.composite import create_composite
 from tests.makers import geobox
 
+DATES = ("2023-06-01T00:00:00Z", "2023-08-31T00:00:00Z")
+
 
 def composite(path: Path, image: np.ndarray[Any, Any], grid: GeoBox | None = None) -> Composite:
     """A sealed Composite of `image(band, y, x)`, bands B01, B02, …"""
     grid = grid or geobox(*image.shape[1:])
-    reflectance, observations = create_composite(path, grid, [f"B{i + 1:02d}" for i in range(len(image))])
+    reflectance, observations = create_composite(path, grid, [f"B{i + 1:02d}" for i in range(len(image))], *DATES)
     reflectance[...] = image.astype("uint16")
     observations[...] = (image > 0).all(axis=0).astype("uint8")
     Composite(path).seal({})

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
-import zarr
 from numpy.typing import NDArray
 
 from components.artifacts.composite import Composite, create_composite
@@ -18,13 +16,16 @@ from tests.makers import geobox, nomenclature
 BANDS = ("B02", "B03", "B08")
 
 
-def composite(path: Path, pixels: NDArray[np.uint16], bands: tuple[str, ...] = BANDS, **attributes: Any) -> Composite:
+def composite(
+    path: Path,
+    pixels: NDArray[np.uint16],
+    bands: tuple[str, ...] = BANDS,
+    dates: tuple[str, str] = ("2023-06-01T00:00:00Z", "2023-08-31T00:00:00Z"),
+) -> Composite:
     """A sealed Composite of `pixels` (band, y, x)."""
-    reflectance, observations = create_composite(path, geobox(*pixels.shape[1:]), bands)
+    reflectance, observations = create_composite(path, geobox(*pixels.shape[1:]), bands, *dates)
     reflectance[...] = pixels
     observations[...] = (pixels != 0).all(axis=0)
-    if attributes:
-        zarr.open_group(path, mode="r+").attrs.update(attributes)
     Composite(path).seal({})
     return Composite.open(path)
 

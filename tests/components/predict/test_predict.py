@@ -85,9 +85,7 @@ def test_the_map_opens_elsewhere(tmp_path: Path) -> None:
 
 def test_the_item_is_valid_stac_and_says_what_it_was_made_of(tmp_path: Path) -> None:
     network = model(tmp_path / "model")
-    shown = composite(
-        tmp_path / "scene", scene(40, 40), start_datetime="2023-05-20T12:56:01Z", end_datetime="2023-08-01T13:00:00Z"
-    )
+    shown = composite(tmp_path / "scene", scene(40, 40), dates=("2023-05-20T12:56:01Z", "2023-08-01T13:00:00Z"))
     predict(model=tmp_path / "model", composite=tmp_path / "scene", map=tmp_path / "map")
     stored = json.loads((tmp_path / "map" / "item.json").read_text())
     validator = JsonSchemaSTACValidator()
@@ -110,16 +108,6 @@ def test_the_item_is_valid_stac_and_says_what_it_was_made_of(tmp_path: Path) -> 
     assert len({c.name for c in classes}) == len(classes)
     for asset in item.assets.values():
         assert Path(asset.get_absolute_href() or "").is_file()
-
-
-def test_a_composite_without_dates_claims_none(tmp_path: Path) -> None:
-    model(tmp_path / "model")
-    composite(tmp_path / "scene", scene(40, 40))
-    predict(model=tmp_path / "model", composite=tmp_path / "scene", map=tmp_path / "map")
-    stored = json.loads((tmp_path / "map" / "item.json").read_text())
-    JsonSchemaSTACValidator().validate_core(stored, pystac.STACObjectType.ITEM, "1.1.0")
-    assert stored["properties"]["start_datetime"] == "1970-01-01T00:00:00Z"
-    assert stored["properties"]["end_datetime"] == "9999-12-31T23:59:59Z"
 
 
 def test_the_same_inputs_give_the_same_bytes(tmp_path: Path) -> None:
@@ -163,7 +151,7 @@ def test_a_tile_smaller_than_the_patch_is_refused(tmp_path: Path) -> None:
 
 def test_dates_that_are_none_are_refused(tmp_path: Path) -> None:
     model(tmp_path / "model")
-    composite(tmp_path / "scene", scene(40, 40), start_datetime="spring", end_datetime="summer")
+    composite(tmp_path / "scene", scene(40, 40), dates=("spring", "summer"))
     assert "expected ISO 8601" in refused(tmp_path)
 
 
