@@ -33,7 +33,7 @@ def train(
     channels_last: bool = True,
     accelerator: Literal["auto", "cpu", "gpu"] = "auto",
     devices: Annotated[int, Ge(1)] = 1,
-    threads: Annotated[int, Ge(0)] = 0,
+    threads: Annotated[int, Ge(0)] = 1,
     workers: Annotated[int, Ge(1)] = 2,
     seed: Annotated[int, Ge(0)] = 0,
 ) -> None:
@@ -63,7 +63,8 @@ def train(
         channels_last: memory layout that most CPUs and GPUs convolve faster in
         accelerator: what to compute on
         devices: how many of them, on this machine
-        threads: processor threads of torch; 0 = all cores
+        threads: processor threads of torch; 0 = all cores. The weights depend on it in their last digits, and on a busy
+            machine more threads wait for each other longer than they compute
         workers: threads that read patches
         seed: of weights, order, draws and turns
     """
