@@ -18,13 +18,13 @@ def train(
     task: Literal["segmentation", "classification"] = "segmentation",
     encoder: str = "mobilenetv3_small_100",
     decoder: Annotated[tuple[int, int, int, int, int], Ge(1), Unit("channels")] = (128, 64, 32, 16, 16),
-    epochs: Annotated[int, Ge(1)] = 30,
-    batch_size: Annotated[int, Ge(2), Unit("patches")] = 8,
-    learning_rate: Annotated[float, Gt(0)] = 2e-3,
+    epochs: Annotated[int, Ge(1)] = 20,
+    batch_size: Annotated[int, Ge(2), Unit("patches")] = 16,
+    learning_rate: Annotated[float, Gt(0)] = 3e-3,
     weight_decay: Annotated[float, Ge(0)] = 1e-2,
     schedule: Literal["cosine", "onecycle", "constant"] = "onecycle",
     warmup: Annotated[float, Ge(0), Lt(1)] = 0.25,
-    patience: Annotated[int, Ge(0), Unit("epochs")] = 8,
+    patience: Annotated[int, Ge(0), Unit("epochs")] = 10,
     imbalance: Literal["none", "weights", "sampler"] = "weights",
     label_smoothing: Annotated[float, Ge(0), Lt(1)] = 0.0,
     normalisation: Literal["standardise", "minmax", "percentile"] = "standardise",
@@ -33,7 +33,7 @@ def train(
     channels_last: bool = True,
     accelerator: Literal["auto", "cpu", "gpu"] = "auto",
     devices: Annotated[int, Ge(1)] = 1,
-    threads: Annotated[int, Ge(0)] = 0,
+    threads: Annotated[int, Ge(0)] = 1,
     workers: Annotated[int, Ge(1)] = 2,
     seed: Annotated[int, Ge(0)] = 0,
 ) -> None:
@@ -63,7 +63,8 @@ def train(
         channels_last: memory layout that most CPUs and GPUs convolve faster in
         accelerator: what to compute on
         devices: how many of them, on this machine
-        threads: processor threads of torch; 0 = all cores
+        threads: processor threads of torch; 0 = all cores. The weights depend on it in their last digits, and on a busy
+            machine more threads wait for each other longer than they compute
         workers: threads that read patches
         seed: of weights, order, draws and turns
     """
