@@ -54,7 +54,7 @@ def make_scene(path: Path, size: int) -> None:
 
 
 def make_model(path: Path) -> None:
-    """The U-Net that `train` builds by default, untrained, for nine classes."""
+    """A U-Net with a ResNet-18 encoder, untrained, for nine classes."""
     import torch
 
     from components.artifacts.model import Description, Model, write_model

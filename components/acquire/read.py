@@ -28,17 +28,14 @@ from components.artifacts.shards import Shards
 from components.artifacts.zarrs import SHARD
 from components.blocks import Block, blocks_of, run_blocks
 from components.errors import GeoductError
-
-CACHE = 32 << 20
-"""Bytes of GDAL's block cache. Blocks are read once, so by its default (a twentieth of the memory) it only grows."""
+from components.gdal import gdal_limits
 
 
 @contextmanager
 def _opened(scene: Scene, asset: Asset) -> Iterator[rasterio.DatasetReader]:
     """Open an asset and say in one sentence what is wrong with it."""
     where = f"item {scene.id}: asset {asset.key!r} ({shown(asset.href)})"
-    options = {"GDAL_DISABLE_READDIR_ON_OPEN": "EMPTY_DIR", "GDAL_CACHEMAX": CACHE}
-    with rasterio.Env(**options):
+    with gdal_limits(GDAL_DISABLE_READDIR_ON_OPEN="EMPTY_DIR"):
         try:
             source = rasterio.open(asset.href, sharing=False)
         except RasterioIOError as error:

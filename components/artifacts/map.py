@@ -34,8 +34,6 @@ NODATA = IGNORE
 """Value of a pixel without a prediction, in both rasters."""
 TILE = 512
 """Edge of an internal tile of the COGs: what a web map fetches at a time."""
-CACHE = 64 * 2**20
-"""Bytes of decoded blocks that GDAL may hold; its own default is a twentieth of the machine's memory."""
 
 _TAG = "NOMENCLATURE"
 
@@ -126,13 +124,6 @@ def _opened(file: Path) -> Iterator[Any]:
             yield source
     except RasterioError as error:
         raise GeoductError(f"{file} is not a readable raster: {error}") from None
-
-
-@contextmanager
-def gdal_limits() -> Iterator[None]:
-    """Keep GDAL's block cache small, so that its memory does not grow with the raster."""
-    with rasterio.Env(GDAL_CACHEMAX=CACHE, GDAL_NUM_THREADS=str(cores())):
-        yield
 
 
 class MapWriter:

@@ -24,6 +24,7 @@ from rasterio.windows import Window
 from components.artifacts.nomenclature import IGNORE
 from components.blocks import Block, blocks_of
 from components.errors import GeoductError
+from components.gdal import gdal_limits
 from components.label.legend import Legend, Value
 
 READ = 2048
@@ -53,7 +54,8 @@ def open_raster(location: str) -> rasterio.DatasetReader | None:
         GeoductError: it is a raster, but has several bands or no CRS.
     """
     try:
-        source = rasterio.open(location)
+        with gdal_limits():
+            source = rasterio.open(location)
     except RasterioIOError:
         return None
     if source.count != 1 or source.crs is None:
@@ -69,7 +71,7 @@ def prepare_raster(location: str, geobox: GeoBox, legend: Legend, *, majority: b
     Raises:
         GeoductError: it does not overlap, or its values are no codes.
     """
-    with rasterio.open(location) as source:
+    with gdal_limits(), rasterio.open(location) as source:
         window = _window(source, geobox, margin=0)
         if window is None:
             raise GeoductError(disjoint(location, source.bounds, source.crs, geobox))
@@ -98,7 +100,7 @@ def _labeller(location: str, classes: Mapping[Value, int], mode: Resampling, mar
     def labels_of(part: GeoBox) -> np.ndarray[Any, np.dtype[np.uint8]]:
         onto = np.full(part.shape, IGNORE, "uint8")
         # A dataset is opened per call: GDAL's handles are not to be shared between threads.
-        with rasterio.open(location) as source:
+        with gdal_limits(), rasterio.open(location) as source:
             window = _window(source, part, margin)
             if window is None:
                 return onto

@@ -19,8 +19,8 @@ from components.errors import GeoductError
 
 TILE = 512
 """Edge of a tile in the cache, in pixels: a few chunks, so that a read costs little beside its decoding."""
-CACHE_BYTES = 128 * 2**20
-"""Room for the tiles under one shard's width of patches, twice over, at twelve bands."""
+CACHE_BYTES = 64 * 2**20
+"""Room for the tiles under one shard's width of patches, at twelve bands."""
 
 Pixels = tuple[np.ndarray[Any, np.dtype[np.uint16]], np.ndarray[Any, np.dtype[np.uint8]]]
 """Image (band, y, x), 0 = nodata, and label (y, x), 255 = ignore; where any band is nodata the label is 255."""

@@ -8,10 +8,12 @@ from typing import Literal
 import numpy as np
 
 from components.artifacts.composite import Composite
-from components.artifacts.map import CLASSES, ITEM, QUICKLOOK, Map, MapWriter, gdal_limits
+from components.artifacts.map import CLASSES, ITEM, QUICKLOOK, Map, MapWriter
 from components.artifacts.model import Model
 from components.artifacts.shards import Shards
+from components.blocks import cores
 from components.errors import GeoductError
+from components.gdal import gdal_limits
 from components.predict.item import interval, stac_item
 from components.predict.pipeline import Forward, Tiling, predict_scene
 from components.predict.quicklook import draw
@@ -58,7 +60,7 @@ def predict_map(
     from components.learning.predictor import Predictor
 
     forward: Forward = Predictor(model, bf16=precision == "bf16")
-    with gdal_limits():
+    with gdal_limits(GDAL_NUM_THREADS=str(cores())):
         writer = MapWriter(target.path, geobox, model.nomenclature)
         try:
             used = predict_scene(

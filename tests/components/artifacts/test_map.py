@@ -9,8 +9,9 @@ import pytest
 import rasterio
 from rio_cogeo import cog_validate
 
-from components.artifacts.map import ITEM, QUICKLOOK, Map, MapWriter, gdal_limits
+from components.artifacts.map import ITEM, QUICKLOOK, Map, MapWriter
 from components.errors import GeoductError
+from components.gdal import gdal_limits
 from tests.makers import geobox, nomenclature
 
 STAC = '{"type": "Feature", "assets": {"classes": {}, "confidence": {}}}'
