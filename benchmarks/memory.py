@@ -3,7 +3,7 @@
 A plain static catalog (three dates, four bands and SCL, a made-up pattern, no compression) is written at both sizes;
 each component then runs as a process of its own, and the operating system says how much it held at most.
 
-acquire and composite spread one block of 2048² over all workers. label and patch give each worker a block (patch: a shard)
+acquire and composite spread one block of 2048² over all workers. label and patch give each worker a block (a shard)
 of its own, so a scene of one block holds fewer buffers than a larger one: what they hold is bounded, not the same.
 """
 
