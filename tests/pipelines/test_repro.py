@@ -91,6 +91,8 @@ def test_killed_stage_leaves_the_next_repro_able_to_finish(project: Project, sta
     assert process.returncode == -signal.SIGKILL, "the stage was done before it could be killed"
     project.run("dvc", "repro")
     assert digests(project) == before
+    project.run("dvc", "repro", "--force", "--single-item", stage)
+    assert digests(project) == before
     assert not [p.name for p in folder.iterdir() if ".partial" in p.name]
 
 
