@@ -24,7 +24,7 @@ class _Parser(ArgumentParser):
     """An argument parser whose complaints are one sentence, with the nearest valid name."""
 
     def error(self, message: str) -> NoReturn:
-        raise GeoductError(f"{self.prog}: {message}")
+        raise GeoductError(f"{self.prog.removeprefix('geoduct ')}: {message}")
 
 
 def _default(parameter: Parameter) -> str:
@@ -74,7 +74,7 @@ def parse(spec: Spec, arguments: list[str]) -> dict[str, Any]:
     found, unknown = parser.parse_known_args(arguments)
     if unknown:
         flags = [s.flag for s in spec.slots] + [p.flag for p in spec.parameters]
-        raise GeoductError(f"geoduct {spec.name} does not know {unknown[0]!r}{nearest(unknown[0], flags)}")
+        raise GeoductError(f"{spec.name} does not know {unknown[0]!r}{nearest(unknown[0], flags)}")
     return vars(found)
 
 
@@ -133,7 +133,7 @@ def dispatch(arguments: list[str]) -> None:
                 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
             component.run(parse(component.spec, rest))
         case [name, *_]:
-            raise GeoductError(f"geoduct has no component {name!r}{nearest(name, [*COMPONENTS, *TOOLS])}")
+            raise GeoductError(f"there is no component {name!r}{nearest(name, [*COMPONENTS, *TOOLS])}")
 
 
 def main() -> None:

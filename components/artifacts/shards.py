@@ -15,6 +15,7 @@ import os
 import struct
 from collections.abc import Mapping
 from pathlib import Path
+from threading import local
 from typing import Any
 
 import google_crc32c
@@ -52,6 +53,19 @@ class _Shard:
             os.close(self.fd)
 
 
+class _Encoded(local):
+    """Room for a chunk as it is stored, one a thread: read again and again, it stays in the processor's cache."""
+
+    def __init__(self) -> None:
+        self._bytes: np.ndarray[Any, np.dtype[np.uint8]] = np.empty(0, "uint8")
+
+    def room(self, length: int) -> Any:
+        """`length` bytes (uint8) whose content is undefined, this thread's until it asks again."""
+        if len(self._bytes) < length:
+            self._bytes = np.empty(length + length // 4, "uint8")
+        return self._bytes[:length]
+
+
 class ShardedArray:
     """A local array laid out by `create_array`, whose chunks are read directly.
 
@@ -81,9 +95,14 @@ class ShardedArray:
         self._chunk_bytes = math.prod(self.chunk) * self.dtype.itemsize
         self._keys = metadata.chunk_key_encoding
         self._open: dict[int, _Shard] = {}
+        self._encoded = _Encoded()
 
     def __getstate__(self) -> dict[str, Any]:
-        return self.__dict__ | {"_open": {}}
+        return self.__dict__ | {"_open": {}, "_encoded": None}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        self._encoded = _Encoded()
 
     def _check_codecs(self, found: tuple[Any, ...]) -> None:
         if len(found) != 1 or not isinstance(found[0], zarr.codecs.ShardingCodec):
@@ -109,9 +128,9 @@ class ShardedArray:
         if offset == _MISSING:
             out[...] = self._fill
             return
-        data = os.pread(shard.fd, length, offset)
-        if len(data) != length:
-            raise self._corrupt(number, slot, f"the shard ends {length - len(data)} bytes before the chunk does")
+        data = self._encoded.room(length)
+        if (read := os.preadv(shard.fd, [data], offset)) != length:
+            raise self._corrupt(number, slot, f"the shard ends {length - read} bytes before the chunk does")
         if google_crc32c.value(data) != _CRC_RESIDUE:
             raise self._corrupt(number, slot, "its crc32c does not match")
         # Blosc trusts its header, so the header is held to the chunk's true sizes before anything is decoded.

@@ -82,8 +82,8 @@ def test_null_as_dvc_writes_it() -> None:
         ("--share nan 1", "--share is 'nan 1'; expected 2 values, each a number"),
         ("--mode kep", "--mode is 'kep'; expected one of keep, fail, wait, fill"),
         ("--strict-order maybe", "--strict-order is 'maybe'; expected true or false"),
-        ("--shfit 3", "geoduct toys does not know '--shfit'; did you mean '--shift'?"),
-        ("--result", "geoduct toys: argument --result: expected one argument"),
+        ("--shfit 3", "toys does not know '--shfit'; did you mean '--shift'?"),
+        ("--result", "toys: argument --result: expected one argument"),
     ],
 )
 def test_bad_parameters_are_refused_by_name(words: str, sentence: str) -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -81,6 +83,19 @@ def test_the_map_opens_elsewhere(tmp_path: Path) -> None:
     sidecar = (tmp_path / "map" / "classes.tif.aux.xml").read_text()
     assert re.findall(r"<Category>(.*)</Category>", sidecar) == network.nomenclature.names
     assert result.quicklook.read_bytes()[:4] == b"\x89PNG"
+
+
+@pytest.mark.skipif(shutil.which("gdalinfo") is None, reason="gdalinfo is not installed (tests/services/system.sh)")
+def test_gdal_itself_shows_classes_and_colours(tmp_path: Path) -> None:
+    network = model(tmp_path / "model")
+    composite(tmp_path / "scene", scene(40, 40))
+    predict(model=tmp_path / "model", composite=tmp_path / "scene", map=tmp_path / "map")
+    command = ["gdalinfo", "-json", str(tmp_path / "map" / "classes.tif")]
+    told = json.loads(subprocess.run(command, capture_output=True, check=True).stdout)
+    (band,) = told["bands"]
+    assert band["noDataValue"] == 255
+    assert [tuple(entry[:3]) for entry in band["colorTable"]["entries"][:3]] == [c.rgb for c in network.nomenclature]
+    assert told["metadata"]["IMAGE_STRUCTURE"]["LAYOUT"] == "COG"
 
 
 def test_the_item_is_valid_stac_and_says_what_it_was_made_of(tmp_path: Path) -> None:
