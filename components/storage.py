@@ -34,7 +34,16 @@ def _running(host: str, pid: int) -> bool:
         return False
     except PermissionError:
         return True
-    return True
+    return not _dead(pid)
+
+
+def _dead(pid: int) -> bool:
+    """Whether a process has ended and only waits for its parent to hear of it (Linux; elsewhere nothing is known)."""
+    try:
+        status = Path(f"/proc/{pid}/stat").read_text()
+    except OSError:
+        return False
+    return status.rpartition(")")[2].split()[0] in ("Z", "X")
 
 
 def stage(target: Path, key: str = FRESH) -> Path:

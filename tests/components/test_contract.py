@@ -172,6 +172,16 @@ def test_killed_run_leaves_no_artifact_and_the_next_one_cleans_up(source: LabelM
     assert sorted(p.name for p in tmp_path.iterdir()) == ["result", "source.zarr"]
 
 
+def test_a_killed_run_that_nobody_has_waited_for_counts_as_dead(source: LabelMap, tmp_path: Path) -> None:
+    arguments = {"source": str(source.path), "result": str(tmp_path / "result")}
+    process = start("toys", {**arguments, "mode": "wait"})
+    process.send_signal(signal.SIGKILL)
+    os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)  # dead, but still a zombie
+    toys.run(arguments)
+    process.communicate()
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["result", "source.zarr"]
+
+
 def test_two_runs_may_not_write_one_output(source: LabelMap, tmp_path: Path) -> None:
     arguments = {"source": str(source.path), "result": str(tmp_path / "result")}
     process = start("toys", {**arguments, "mode": "wait"})
