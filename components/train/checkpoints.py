@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import time
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -78,12 +79,11 @@ class Checkpoints(Checkpoint):
 
     def _newest(self) -> Path | None:
         for path in sorted(self.folder.glob("*.ckpt"), reverse=True):
-            try:
-                state = torch.load(path, map_location="cpu", weights_only=True)["callbacks"][self.state_key]
-            except (OSError, RuntimeError, EOFError, KeyError) as error:
-                say(f"train: passing over {path}, which is damaged ({str(error).splitlines()[0]})")
+            if fault := _damage(path):
+                say(f"train: passing over {path}, which is damaged ({fault})")
                 path.unlink()
                 continue
+            state = torch.load(path, map_location="cpu", weights_only=True)["callbacks"][self.state_key]
             if state["ranks"] != self.ranks.size:
                 raise Halted(
                     f"{self.folder.parent} was begun with {state['ranks']} ranks, now there are {self.ranks.size}, and "
@@ -153,6 +153,16 @@ class Checkpoints(Checkpoint):
             for pattern in ("*.ckpt", "best-*"):
                 for old in sorted(self.folder.glob(pattern))[:-KEPT]:
                     old.unlink()
+
+
+def _damage(path: Path) -> str | None:
+    """What is wrong with a checkpoint, if anything: torch itself does not look at the checksums that it writes."""
+    try:
+        with zipfile.ZipFile(path) as file:
+            spoilt = file.testzip()
+    except (OSError, zipfile.BadZipFile) as error:
+        return str(error)
+    return spoilt and f"{spoilt} differs from its checksum"
 
 
 def _stand(epoch: int, epochs: int | None, batch: int, batches: int | None = None) -> str:

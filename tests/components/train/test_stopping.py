@@ -157,7 +157,7 @@ def test_a_failing_run_keeps_its_last_good_state(
     world: PatchSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(fit.__kwdefaults__, "interval", 0.0)  # a checkpoint after each batch
-    words = r"the loss became \w+ in epoch 1, batch 2 .* the state in epoch 1 of 4, after batch 1 of 6 is kept"
+    words = r"the loss became \w+ in epoch 1, batch 2 .* the state in epoch 1 of 4, after batch 1( of 6)? is kept"
     for _ in range(2):  # the second run goes on from the checkpoint, and fails alike
         halted(words, world, tmp_path / "m", 2, learning_rate=1e30)
         assert len(checkpoints(tmp_path / "m")) == 1
@@ -191,7 +191,7 @@ def test_ranks_stop_after_the_same_batch_and_go_on(world: PatchSet, pair: Model,
 
 
 def test_a_run_is_not_resumed_by_another_number_of_ranks(world: PatchSet, tmp_path: Path, stop: Path) -> None:
-    halted("stopped", world, tmp_path / "m", STOPPED)
+    finish(start(world, tmp_path / "m", ranks=1))
     codes, said = finish(start(world, tmp_path / "m", ranks=2))
     assert codes == [2, 2]
     assert said.count("geoduct: ") == 1
