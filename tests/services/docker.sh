@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # A real Docker engine for the tests: `docker.sh start|stop|status`, Debian's docker.io run by hand (no init system is
 # needed), on the default socket, so that every client finds it. An engine that answers already is used as it is and is
-# never stopped. Exit code 3 says that it cannot run on this machine, with the reason on stderr.
+# never stopped. Where it cannot run, one sentence
+# on stderr says why.
 set -euo pipefail
 
 # Debian's own tools first: a newer client earlier on the PATH may lack what the engine's own brings.
@@ -11,9 +12,9 @@ pidfile="$state/pid"
 socket=/var/run/docker.sock
 sockets=/run/geoduct-docker # not under the state folder: the path of a socket holds 107 characters at most
 
-cannot() {
+fail() {
     echo "docker.sh: $*" >&2
-    exit 3
+    exit 1
 }
 
 answers() { command -v docker > /dev/null && docker -H "unix://$socket" info > /dev/null 2>&1; }
@@ -22,10 +23,10 @@ ours() { [ -s "$pidfile" ] && [ "$(cat "/proc/$(cat "$pidfile")/comm" 2> /dev/nu
 
 install_engine() {
     command -v dockerd > /dev/null && command -v docker > /dev/null && return
-    command -v apt-get > /dev/null || cannot "there is no Docker engine, and only Debian's can be installed here (no apt-get)"
+    command -v apt-get > /dev/null || fail "there is no Docker engine, and only Debian's can be installed here (no apt-get)"
     export DEBIAN_FRONTEND=noninteractive
-    apt-get update -qq
-    apt-get install -y -qq --no-install-recommends docker.io iptables > /dev/null
+    apt-get update -qq -o DPkg::Lock::Timeout=300 # others may be installing at the same moment
+    apt-get install -y -qq -o DPkg::Lock::Timeout=300 --no-install-recommends docker.io iptables > /dev/null
 }
 
 # Packets larger than the way out carries are lost without a word: the bridge takes its size from the default route.
@@ -40,7 +41,7 @@ start() {
         echo "docker: running"
         return
     fi
-    [ "$(id -u)" -eq 0 ] || cannot "no Docker engine answers on $socket, and only root can start one"
+    [ "$(id -u)" -eq 0 ] || fail "no Docker engine answers on $socket, and only root can start one"
     install_engine
     if ! ours; then
         mkdir -p "$state"
@@ -56,7 +57,7 @@ start() {
         sleep 0.2
     done
     tail -n 5 "$state/log" >&2
-    cannot "the Docker engine did not start; its log is $state/log"
+    fail "the Docker engine did not start; its log is $state/log"
 }
 
 stop() {

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # A real OCI registry for the tests: `registry.sh start|stop|status`, Debian's docker-registry on 127.0.0.1:5000 (Docker
-# trusts loopback without TLS). A registry that answers there already is used as it is and is never stopped. Exit code 3
-# says that it cannot run on this machine, with the reason on stderr.
+# trusts loopback without TLS). A registry that answers there already is used as it is and is never stopped. Where it cannot run,
+# one sentence on stderr says why.
 set -euo pipefail
 
 export PATH="/usr/sbin:/usr/bin:/sbin:/bin:$PATH"
@@ -9,9 +9,9 @@ state="${GEODUCT_SERVICES:-/var/tmp/geoduct-services}/registry"
 pidfile="$state/pid"
 address=127.0.0.1:5000
 
-cannot() {
+fail() {
     echo "registry.sh: $*" >&2
-    exit 3
+    exit 1
 }
 
 answers() { python3 -c "import urllib.request as r; r.build_opener(r.ProxyHandler({})).open('http://$address/v2/', timeout=5)" 2> /dev/null; }
@@ -21,11 +21,11 @@ ours() { [ -s "$pidfile" ] && [ "$(cat "/proc/$(cat "$pidfile")/comm" 2> /dev/nu
 install_registry() {
     command -v docker-registry > /dev/null && return
     if [ "$(id -u)" -ne 0 ] || ! command -v apt-get > /dev/null; then
-        cannot "nothing answers on $address, and Debian's docker-registry is not installed (as root on Debian this script installs it)"
+        fail "nothing answers on $address, and Debian's docker-registry is not installed (as root on Debian this script installs it)"
     fi
     export DEBIAN_FRONTEND=noninteractive
-    apt-get update -qq
-    apt-get install -y -qq --no-install-recommends docker-registry > /dev/null
+    apt-get update -qq -o DPkg::Lock::Timeout=300 # others may be installing at the same moment
+    apt-get install -y -qq -o DPkg::Lock::Timeout=300 --no-install-recommends docker-registry > /dev/null
 }
 
 start() {
@@ -53,7 +53,7 @@ YAML
         sleep 0.1
     done
     tail -n 5 "$state/log" >&2
-    cannot "the registry did not start; its log is $state/log"
+    fail "the registry did not start; its log is $state/log"
 }
 
 stop() {
