@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 from argparse import SUPPRESS, ArgumentParser, RawDescriptionHelpFormatter
 from pathlib import Path
@@ -61,6 +62,7 @@ def parser_of(spec: Spec) -> ArgumentParser:
             types = (p.type, *get_args(p.type))
             several = any(get_origin(t) in (list, tuple) for t in types)
             settings.add_argument(*flags, dest=p.name, nargs="+" if several else None, metavar="VALUE", help=text)
+    parser.add_argument("--dry-run", action="store_true", help="print what would be run, and run nothing")
     return parser
 
 
@@ -110,8 +112,27 @@ def _experiment(arguments: list[str]) -> None:
         raise GeoductError(f"usage: geoduct experiment [<name>]; known: {', '.join(known(Path.cwd()))}")
 
 
-def dispatch(arguments: list[str]) -> None:
-    """Run one command.
+def _run(name: str, words: list[str]) -> int:
+    from components.launch import chosen, launch, preview
+
+    component = load(name)
+    arguments = parse(component.spec, words)
+    dry, launcher = arguments.pop("dry_run", False), chosen()
+    if dry:
+        print(preview(launcher, component.spec, arguments))
+        return 0
+    if launcher != "host":
+        return launch(launcher, component.spec, arguments)
+    if component.spec.image == "learn":
+        # Before torch is imported (libgomp reads it once): threads of a network that wait for each other leave
+        # the core to those that read and write, instead of spinning on it.
+        os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+    component.run(arguments)
+    return 0
+
+
+def dispatch(arguments: list[str]) -> int:
+    """Run one command and return its exit code.
 
     Raises:
         GeoductError: for anything that the user can mend.
@@ -126,20 +147,23 @@ def dispatch(arguments: list[str]) -> None:
         case ["experiment", *rest]:
             _experiment(rest)
         case [name, *rest] if name in COMPONENTS:
-            component = load(name)
-            if component.spec.image == "learn":
-                # Before torch is imported (libgomp reads it once): threads of a network that wait for each other leave
-                # the core to those that read and write, instead of spinning on it.
-                os.environ.setdefault("OMP_WAIT_POLICY", "passive")
-            component.run(parse(component.spec, rest))
+            return _run(name, rest)
         case [name, *_]:
             raise GeoductError(f"there is no component {name!r}{nearest(name, [*COMPONENTS, *TOOLS])}")
+    return 0
+
+
+def _terminate(number: int, frame: object) -> NoReturn:
+    """Leave as after an error, so that no half artifact stays, and say so with the usual exit code."""
+    print("geoduct: ended by SIGTERM", file=sys.stderr, flush=True)
+    sys.exit(128 + number)
 
 
 def main() -> None:
-    """Entry point of the `geoduct` command: exit code 0, 2 for bad input, 130 when interrupted."""
+    """Entry point of the `geoduct` command: exit code 0, 2 for bad input, 130 when interrupted, 143 when terminated."""
+    signal.signal(signal.SIGTERM, _terminate)
     try:
-        dispatch(sys.argv[1:])
+        sys.exit(dispatch(sys.argv[1:]))
     except GeoductError as error:
         print(f"geoduct: {error}", file=sys.stderr)
         sys.exit(2)

@@ -45,6 +45,11 @@ class Unit:
     name: str
 
 
+@dataclass(frozen=True, slots=True)
+class File:
+    """The text may be the path of a file, which a container has to be shown."""
+
+
 BOUNDS: dict[type, tuple[str, Callable[[Any, Any], bool]]] = {
     Ge: ("at least", lambda found, limit: found >= limit),
     Gt: ("more than", lambda found, limit: found > limit),
@@ -63,6 +68,7 @@ class Parameter:
     bounds: tuple[Ge | Gt | Le | Lt, ...]
     unit: str | None
     help: str
+    file: bool = False
 
     @property
     def flag(self) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import hashlib
 import json
+import os
 import re
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -33,7 +34,7 @@ def run(spec: Spec, function: Callable[..., None], arguments: Mapping[str, Any])
         "parameters": parameters,
         "inputs": {name: {"kind": a.kind, "digest": a.digest} for name, a in opened.items()},
         "version": __version__,
-        "image": None,
+        "image": os.environ.get("GEODUCT_IMAGE"),
     }
     with _staged(targets, _key(provenance) if spec.resumable else None) as staged:
         handles: dict[str, Any] = {
@@ -70,8 +71,9 @@ def _refuse_overlap(spec: Spec, places: Mapping[str, str]) -> None:
 
 
 def _key(provenance: Mapping[str, Any]) -> str:
-    """What a resumed run must share with the one that was killed."""
-    return hashlib.sha256(json.dumps(provenance, sort_keys=True).encode()).hexdigest()[:12]
+    """What a resumed run must share with the one that was killed; it may run elsewhere, or in a newer image."""
+    shared = {name: value for name, value in provenance.items() if name != "image"}
+    return hashlib.sha256(json.dumps(shared, sort_keys=True).encode()).hexdigest()[:12]
 
 
 @contextmanager

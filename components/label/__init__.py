@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Annotated, Literal
 
-from components.contract import Ge, Input, Output, Unit, component
+from components.contract import File, Ge, Input, Output, Unit, component
 
 if TYPE_CHECKING:
     from components.artifacts import Composite, LabelMap, Source
@@ -16,7 +16,7 @@ def label(
     source: Input[Source],
     labels: Output[LabelMap],
     *,
-    nomenclature: str = "corine-2",
+    nomenclature: Annotated[str, File()] = "corine-2",
     resampling: Literal["nearest", "majority"] = "nearest",
     attribute: str | None = None,
     layer: str | None = None,
