@@ -92,7 +92,7 @@ class Parameter:
         except (ValueError, TypeError, StopIteration):
             shown = " ".join(map(str, found)) if isinstance(found, list | tuple) else found
             raise GeoductError(f"{self.flag} is {str(shown)!r}; expected {self.expected}") from None
-        for item in value if isinstance(value, list | tuple) else [value]:
+        for item in value if isinstance(value, tuple) else [value]:
             for bound in self.bounds if item is not None else ():
                 if not BOUNDS[type(bound)][1](item, bound.value):
                     raise GeoductError(f"{self.flag} is {item}; expected {self.expected}")
@@ -105,9 +105,9 @@ def _in_words(kind: Any) -> str:
     arguments = get_args(kind)
     if get_origin(kind) is Literal:
         return "one of " + ", ".join(map(str, arguments))
-    if get_origin(kind) is list:
-        return f"one or more of: {_in_words(arguments[0])}"
     if get_origin(kind) is tuple:
+        if arguments[-1] is Ellipsis:
+            return f"one or more of: {_in_words(arguments[0])}"
         return f"{len(arguments)} values, each {_in_words(arguments[0])}"
     return " or ".join("none" if a is type(None) else _in_words(a) for a in arguments)
 
@@ -129,11 +129,10 @@ def _convert(found: Any, kind: Any) -> Any:
     arguments = get_args(kind)
     if get_origin(kind) is Literal:
         return next(a for a in arguments if str(a) == str(found))
-    if get_origin(kind) in (list, tuple):
+    if get_origin(kind) is tuple:
         items = list(found) if isinstance(found, list | tuple) else [found]
-        if get_origin(kind) is list:
-            return [_convert(i, arguments[0]) for i in items]
-        return tuple(_convert(i, a) for i, a in zip(items, arguments, strict=True))
+        kinds = arguments[:1] * len(items) if arguments[-1] is Ellipsis else arguments
+        return tuple(_convert(i, a) for i, a in zip(items, kinds, strict=True))
     if found is None or str(found[0] if isinstance(found, list) and len(found) == 1 else found).lower() in (
         "none",
         "null",

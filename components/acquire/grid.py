@@ -11,10 +11,10 @@ from odc.geo import CRS
 from odc.geo.geobox import GeoBox
 from odc.geo.geom import Geometry
 
-from components.acquire.area import Area
 from components.acquire.read import header_grid
 from components.acquire.understand import Scene
 from components.errors import GeoductError
+from components.search.area import Area
 
 SLACK = 1e-6
 """How far, in pixels, an edge may lie beyond a grid line by rounding before another pixel is taken in."""

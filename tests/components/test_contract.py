@@ -61,7 +61,7 @@ def test_command_line_and_python_call_bind_alike() -> None:
     assert parameters == {
         "shift": 3,
         "share": (0.1, 0.9),
-        "names": ["x", "y"],
+        "names": ("x", "y"),
         "mode": "fail",
         "strict_order": False,
     }
