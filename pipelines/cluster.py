@@ -76,10 +76,10 @@ class Cluster(_Strict):
             return self.defaults
         return self.defaults.model_copy(update=self.tasks[task].model_dump(exclude_unset=True))
 
-    def equip(self, task: PipelineTask, name: str) -> None:
+    def equip(self, task: PipelineTask, name: str, cacheable: bool) -> None:
         """Ask for all of this in a task that runs the component `name`."""
         given = self.of(name)
-        task.set_caching_options(given.cache)
+        task.set_caching_options(cacheable and given.cache)
         if given.cpu:
             task.set_cpu_limit(given.cpu)
         if given.memory:

@@ -25,6 +25,9 @@ ARTIFACTS: Mapping[str, type[dsl.Artifact]] = {"Artifact": dsl.Artifact, "Metric
 LENT = {"search": "acquire"}
 """A component whose parameters are those of the same name of another: what is searched is what is acquired."""
 
+UNKNOWN = ""
+"""The digest of what nobody has looked at."""
+
 
 class Placed(NamedTuple):
     """An artifact between two tasks: where it lies, and the digest of its contents; both known when the run is on."""
@@ -35,16 +38,18 @@ class Placed(NamedTuple):
 
 @dataclass(frozen=True)
 class Pipeline:
-    """A pipeline: its body, the locations it is given beside the root, and whose components' parameters it has.
+    """A pipeline: its body, what it is given beside the root, and whose components' parameters it has.
 
-    `outputs` are the names and types of what the body returns.
+    `inputs` and `outputs` are names and types of what is given to the body and of what it returns; `within`
+    are the pipelines that it has as tasks.
     """
 
     name: str
     body: Callable[[Tasks], Mapping[str, Any]]
-    inputs: tuple[str, ...]
+    inputs: Mapping[str, type]
     components: tuple[str, ...]
     outputs: Mapping[str, Any]
+    within: tuple[Pipeline, ...] = ()
 
     @property
     def summary(self) -> str:
@@ -55,10 +60,17 @@ class Pipeline:
 class Tasks:
     """Calls components as tasks of the pipeline that is being built."""
 
-    def __init__(self, given: Mapping[str, Any], images: Mapping[str, Image], cluster: Cluster) -> None:
+    def __init__(
+        self,
+        given: Mapping[str, Any],
+        images: Mapping[str, Image],
+        cluster: Cluster,
+        within: Mapping[str, BaseComponent],
+    ) -> None:
         self.given = given
         self.images = images
         self.cluster = cluster
+        self.within = within
 
     def __call__(
         self, component: str, inputs: Mapping[str, Placed], parameters: Mapping[str, Any] | None = None
@@ -69,27 +81,36 @@ class Tasks:
         arguments: dict[str, Any] = {"root": self.given["root"]}
         for slot in spec.inputs:
             # What may be left out is passed as well, as empty text: Kubeflow forgets defaults.
-            arguments[slot.name], arguments[f"{slot.name}_digest"] = inputs.get(slot.name, Placed("", ""))
+            arguments[slot.name], arguments[f"{slot.name}_digest"] = inputs.get(slot.name, Placed("", UNKNOWN))
         for parameter in spec.parameters:
             name = f"{LENT.get(component, component)}_{parameter.name}"
             arguments[parameter.name] = (parameters or {}).get(parameter.name, self.given.get(name))
-        return self._add(spec.name, container(spec, self.images[spec.image].reference, several), spec.image, arguments)
+        made = container(spec, self.images[spec.image].reference, several)
+        # What nobody knows the contents of may have changed, and the address does not show it.
+        cacheable = all(placed.digest != UNKNOWN for placed in inputs.values())
+        return self._add(made, spec.name, spec.image, arguments, cacheable)
+
+    def place(self, name: str) -> Placed:
+        """One of the locations that the pipeline is given, whatever lies there: its task is never spared."""
+        return Placed(self.given[name], UNKNOWN)
 
     def identify(self, name: str) -> Placed:
         """One of the locations that the pipeline is given, with the digest of what lies there when the run is on."""
-        location = self.given[name]
-        task = self._add(IDENTIFY, identifier(self.images["data"].reference), "data", {"location": location})
-        return Placed(location, task.outputs["digest"])
+        made = identifier(self.images["data"].reference)
+        task = self._add(made, IDENTIFY, "data", {"location": self.given[name]}, cacheable=False)
+        return Placed(self.given[name], task.outputs["digest"])
 
     def nested(self, pipeline: Pipeline, given: Mapping[str, Any]) -> dsl.PipelineTask:
         """Add a pipeline as a task; `given` are its inputs, the parameters are handed on."""
         handed = {name: self.given[name] for name in pipeline_inputs(pipeline) if name in self.given}
-        return graph(pipeline, self.images, self.cluster)(**{**handed, **given})
+        return self.within[pipeline.name](**{**handed, **given})
 
-    def _add(self, name: str, made: BaseComponent, image: str, arguments: Mapping[str, Any]) -> dsl.PipelineTask:
+    def _add(
+        self, made: BaseComponent, name: str, image: str, arguments: Mapping[str, Any], cacheable: bool
+    ) -> dsl.PipelineTask:
         task = made(**arguments)
         task.set_env_variable("GEODUCT_IMAGE", self.images[image].reference)
-        self.cluster.equip(task, name)
+        self.cluster.equip(task, name, cacheable)
         return task
 
 
@@ -138,7 +159,7 @@ def _container(
 
 def pipeline_inputs(pipeline: Pipeline) -> dict[str, type]:
     """Names and types of a pipeline's own parameters: root, its inputs, and those of its components."""
-    ports: dict[str, type] = {"root": str} | {name: str for name in pipeline.inputs}
+    ports: dict[str, type] = {"root": str, **pipeline.inputs}
     for component in pipeline.components:
         ports |= {f"{component}_{p.name}": kfp_type(p) for p in load(component).spec.parameters}
     return ports
@@ -152,11 +173,12 @@ def graph(
 ) -> BaseComponent:
     """The Kubeflow pipeline, with these defaults of its parameters."""
     ports = pipeline_inputs(pipeline)
+    within = {p.name: graph(p, images, cluster) for p in pipeline.within}  # Kubeflow does not build one in another
     outputs: Any = NamedTuple("outputs", list(pipeline.outputs.items()))  # type: ignore[misc]  # made at run time
 
     def body(*channels: Any) -> Any:
         given = dict(zip(ports, channels, strict=True))
-        return outputs(**pipeline.body(Tasks(given, images, cluster)))
+        return outputs(**pipeline.body(Tasks(given, images, cluster, within)))
 
     _declare(body, pipeline.name, pipeline.summary, [_port(n, k, defaults or {}) for n, k in ports.items()], outputs)
     made: BaseComponent = dsl.pipeline(name=pipeline.name, description=pipeline.summary)(body)

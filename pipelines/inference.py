@@ -14,12 +14,12 @@ from kfp import dsl
 
 from pipelines.graph import Pipeline, Placed, Tasks, output
 
-_COMPONENTS = ("acquire", "composite", "predict")
+_COMPONENTS = ("acquire", "composite", "predict", "publish")
 
 
 def _inference(task: Tasks) -> Mapping[str, Any]:
     """Search, then acquire, composite and predict each scene by itself, and publish the maps."""
-    found = task("search", {"catalog": task.identify("catalog")})
+    found = task("search", {"catalog": task.place("catalog")})
     scenes, model = output(found, "scenes_list"), task.identify("model")
     mapped = task.nested(
         BRANCHES,
@@ -48,7 +48,7 @@ def _branches(task: Tasks) -> Mapping[str, Any]:
     published = task("publish", {"maps": maps})
     return {
         "collection": output(published, "collection").location,
-        "maps": maps.location,
+        "maps": dsl.Collected(predicted.outputs["map_location"]),  # anew: the compiler alters those it has seen
         "metrics": dsl.Collected(predicted.outputs["map_metrics"]),
         "pages": dsl.Collected(predicted.outputs["map_page"]),
     }
@@ -59,10 +59,15 @@ _OUTPUTS = {"collection": str, "maps": list, "metrics": list[dsl.Metrics], "page
 BRANCHES = Pipeline(
     name="branches",
     body=_branches,
-    inputs=("scenes_list", "scenes_list_digest", "ids", "model", "model_digest"),
+    inputs={"scenes_list": str, "scenes_list_digest": str, "ids": list, "model": str, "model_digest": str},
     components=_COMPONENTS,
     outputs=_OUTPUTS,
 )
 INFERENCE = Pipeline(
-    name="inference", body=_inference, inputs=("catalog", "model"), components=_COMPONENTS, outputs=_OUTPUTS
+    name="inference",
+    body=_inference,
+    inputs={"catalog": str, "model": str},
+    components=_COMPONENTS,
+    outputs=_OUTPUTS,
+    within=(BRANCHES,),
 )

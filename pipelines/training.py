@@ -12,7 +12,7 @@ from pipelines.graph import Pipeline, Tasks, output
 
 def _training(task: Tasks) -> Mapping[str, Any]:
     """Search, acquire, composite, label, patch, train and evaluate: a model and its report."""
-    found = task("search", {"catalog": task.identify("catalog")})
+    found = task("search", {"catalog": task.place("catalog")})
     acquired = task("acquire", {"catalog": output(found, "scenes_list")})
     composite = output(task("composite", {"scenes": output(acquired, "scenes")}), "composite")
     labels = output(task("label", {"composite": composite, "source": task.identify("labels")}), "labels")
@@ -33,7 +33,7 @@ def _training(task: Tasks) -> Mapping[str, Any]:
 TRAINING = Pipeline(
     name="training",
     body=_training,
-    inputs=("catalog", "labels"),
+    inputs={"catalog": str, "labels": str},
     components=("acquire", "composite", "label", "patch", "train", "evaluate"),
     outputs={
         **{name: str for name in ("composite", "labels", "patches", "model", "report")},
