@@ -146,6 +146,10 @@ def dispatch(arguments: list[str]) -> int:
             _verify(rest)
         case ["experiment", *rest]:
             _experiment(rest)
+        case ["kfp", *rest]:
+            from components.kubeflow import execute
+
+            execute(rest)
         case [name, *rest] if name in COMPONENTS:
             return _run(name, rest)
         case [name, *_]:
