@@ -5,7 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 
-NAMES = ("startup", "reader", "predict", "memory")
+NAMES = ("startup", "launchers", "reader", "predict", "memory")
 
 
 def main() -> None:

@@ -12,6 +12,7 @@ from typing import Any, NoReturn, get_args, get_origin
 from components import __version__
 from components.errors import GeoductError, nearest
 from components.parameters import Parameter
+from components.ranks import speaks
 from components.registry import COMPONENTS, load
 from components.spec import Spec
 
@@ -32,7 +33,7 @@ def _default(parameter: Parameter) -> str:
     value = parameter.default
     if value is None:
         return "none"
-    return " ".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
+    return " ".join(map(str, value)) if isinstance(value, tuple) else str(value)
 
 
 def parser_of(spec: Spec) -> ArgumentParser:
@@ -60,7 +61,7 @@ def parser_of(spec: Spec) -> ArgumentParser:
             settings.add_argument(*off, dest=p.name, action="store_const", const="false", help=SUPPRESS)
         else:
             types = (p.type, *get_args(p.type))
-            several = any(get_origin(t) in (list, tuple) for t in types)
+            several = any(get_origin(t) is tuple for t in types)
             settings.add_argument(*flags, dest=p.name, nargs="+" if several else None, metavar="VALUE", help=text)
     parser.add_argument("--dry-run", action="store_true", help="print what would be run, and run nothing")
     return parser
@@ -88,15 +89,18 @@ def _overview() -> str:
 
 
 def _verify(arguments: list[str]) -> None:
-    from components import artifacts
-    from components.artifacts.base import Artifact
+    from components import artifacts, objects
+    from components.artifacts.base import MANIFEST, Artifact
 
     if len(arguments) != 1 or arguments[0].startswith("-"):
         raise GeoductError("usage: geoduct verify <path of an artifact>")
-    kind = str(Artifact(arguments[0]).manifest["kind"])
+    path = arguments[0]
+    if objects.is_object(path):
+        path = str(objects.fetch(path, None, MANIFEST, anew=True))
+    kind = str(Artifact(path).manifest["kind"])
     if kind not in artifacts.MODULES:
         raise GeoductError(f"{arguments[0]} is a {kind!r}, which this version of Geoduct does not know")
-    artifact = getattr(artifacts, kind).open(arguments[0])
+    artifact = getattr(artifacts, kind).open(path)
     artifact.verify()
     print(f"{arguments[0]}: {kind}, {len(artifact.manifest['files'])} files, {artifact.digest}: as written")
 
@@ -146,6 +150,10 @@ def dispatch(arguments: list[str]) -> int:
             _verify(rest)
         case ["experiment", *rest]:
             _experiment(rest)
+        case ["kfp", *rest]:
+            from components.kubeflow import execute
+
+            execute(rest)
         case [name, *rest] if name in COMPONENTS:
             return _run(name, rest)
         case [name, *_]:
@@ -155,20 +163,27 @@ def dispatch(arguments: list[str]) -> int:
 
 def _terminate(number: int, frame: object) -> NoReturn:
     """Leave as after an error, so that no half artifact stays, and say so with the usual exit code."""
-    print("geoduct: ended by SIGTERM", file=sys.stderr, flush=True)
+    if speaks():
+        print("geoduct: ended by SIGTERM", file=sys.stderr, flush=True)
     sys.exit(128 + number)
 
 
 def main() -> None:
-    """Entry point of the `geoduct` command: exit code 0, 2 for bad input, 130 when interrupted, 143 when terminated."""
+    """Entry point of the `geoduct` command: exit code 0, 2 for bad input, 130 when interrupted, 143 when terminated.
+
+    A run that was asked to stop ends with 75 once it has a checkpoint, one that lost a rank with 1. Of several ranks
+    only rank 0 speaks.
+    """
     signal.signal(signal.SIGTERM, _terminate)
     try:
         sys.exit(dispatch(sys.argv[1:]))
     except GeoductError as error:
-        print(f"geoduct: {error}", file=sys.stderr)
-        sys.exit(2)
+        if speaks():
+            print(f"geoduct: {error}", file=sys.stderr)
+        sys.exit(error.code)
     except KeyboardInterrupt:
-        print("geoduct: interrupted", file=sys.stderr)
+        if speaks():
+            print("geoduct: interrupted", file=sys.stderr)
         sys.exit(130)
 
 
