@@ -74,14 +74,14 @@ def make_plan(spec: Spec, arguments: Mapping[str, Any]) -> Plan:
         GeoductError: an argument is refused, an input does not exist, or the lock lacks the image.
     """
     given, _ = spec.bind(arguments)
-    files, variables = _environment()
+    files, variables = passed_environment()
     return Plan(
         component=spec.name,
         image_name=spec.image,
         image=(image := locked(spec.image)),
         command=tuple(command_line(spec, arguments)),
         outputs=tuple(_local(s, given[s.name]) for s in spec.outputs if s.name in given),
-        mounts=_merge([*files, *_mounts(spec, given), *_named_files(spec, arguments)]),
+        mounts=merge([*files, *_mounts(spec, given), *_named_files(spec, arguments)]),
         environment={**variables, "GEODUCT_IMAGE": image.reference},
     )
 
@@ -137,7 +137,8 @@ def _named_files(spec: Spec, arguments: Mapping[str, Any]) -> Iterable[Mount]:
             yield Mount(path, False)
 
 
-def _environment() -> tuple[list[Mount], dict[str, str]]:
+def passed_environment() -> tuple[list[Mount], dict[str, str]]:
+    """Of our environment what a container is given, and the files that it names."""
     variables = {name: os.environ[name] for name in _PASSED if name in os.environ}
     files: list[Mount] = []
     for name, default in _PASSED_FILES.items():
@@ -149,7 +150,7 @@ def _environment() -> tuple[list[Mount], dict[str, str]]:
     return files, variables
 
 
-def _merge(mounts: Iterable[Mount]) -> tuple[Mount, ...]:
+def merge(mounts: Iterable[Mount]) -> tuple[Mount, ...]:
     """One mount a path, outer before inner, without those that an outer one shows already in the same way."""
     writable: dict[Path, bool] = {}
     for mount in mounts:
