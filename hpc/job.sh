@@ -37,7 +37,7 @@ step() {
     # A rank that ends with an error tells the others, which end by themselves: SLURM must not kill them meanwhile,
     # for they may be writing a checkpoint.
     srun --ntasks="$((SLURM_JOB_NUM_NODES * tasks))" --ntasks-per-node="$tasks" --cpus-per-task="$GEODUCT_CPUS" \
-        --cpu-bind=none --kill-on-bad-exit=0 --wait=0 "$GEODUCT_HPC/task.sh" "$@" &
+        --quiet --cpu-bind=none --kill-on-bad-exit=0 --wait=0 "$GEODUCT_HPC/task.sh" "$@" &
     child=$!
     trap 'touch "$GEODUCT_STOP_FILE"' USR1 # sent shortly before the walltime, see --signal
     trap : TERM                            # the tasks are told as well, and need a moment to clean up

@@ -9,6 +9,7 @@ for name in SLURM_JOB_ID SLURM_PROCID SLURM_LOCALID SLURM_NODEID SLURM_STEP_NUM_
         export "APPTAINERENV_$name=${!name}"
     fi
 done
+export APPTAINER_MESSAGELEVEL=-1 # warnings and errors: which optional tools it lacks is no news in a job's log
 # Asked here, for the node that submitted the job may have no GPU.
 if [ -e /dev/nvidiactl ]; then
     export APPTAINER_NV=1
