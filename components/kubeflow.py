@@ -117,7 +117,9 @@ def _message(text: str) -> dict[str, Any]:
         found = json.loads(text)
         _ = found["outputs"]["outputFile"]
     except (ValueError, KeyError, TypeError):
-        raise GeoductError(f"kfp: {text[:60]!r} is no executor input of Kubeflow, which names outputs.outputFile") from None
+        raise GeoductError(
+            f"kfp: {text[:60]!r} is no executor input of Kubeflow, which names outputs.outputFile"
+        ) from None
     return dict(found)
 
 

@@ -265,7 +265,7 @@ def together(place: Place, start: int = 1, command: Sequence[str] = ()) -> Itera
 
     Args:
         place: of this process.
-        start: so many ranks are to run on this machine; the others are started with `command` if this is the only one.
+        start: so many ranks are to run on this machine; if this is the only one, the others are started.
         command: the words of a process that becomes another rank of the same run.
 
     Raises:
@@ -275,6 +275,7 @@ def together(place: Place, start: int = 1, command: Sequence[str] = ()) -> Itera
     if place.size == 1 and start == 1:
         yield ALONE
         return
+    children: list[subprocess.Popen[bytes]] = []
     with ExitStack() as stack:
         if place.rank:
             ranks = Ranks(place, {0: _call(place)})
@@ -282,9 +283,10 @@ def together(place: Place, start: int = 1, command: Sequence[str] = ()) -> Itera
             server = stack.enter_context(_server(place))
             if place.size == 1:
                 place = Place(0, start, port=server.getsockname()[1])
-                for rank in range(1, start):
-                    stack.callback(_reap, subprocess.Popen(command, env=_environment(place, rank)))
-            ranks = Ranks(place, _gather(place, server))
+                children = [subprocess.Popen(command, env=_environment(place, rank)) for rank in range(1, start)]
+                for child in children:
+                    stack.callback(_reap, child)
+            ranks = Ranks(place, _gather(place, server, children))
             server.close()
         try:
             yield ranks
@@ -317,19 +319,21 @@ def _server(place: Place) -> socket.socket:
         ) from None
 
 
-def _gather(place: Place, server: socket.socket) -> dict[int, Connection]:
+def _gather(place: Place, server: socket.socket, children: Sequence[subprocess.Popen[bytes]]) -> dict[int, Connection]:
     """Rank 0's connections to all others."""
     peers: dict[int, Connection] = {}
     deadline = time.monotonic() + PATIENCE
+    server.settimeout(1.0)
     while len(peers) < place.size - 1:
-        server.settimeout(max(deadline - time.monotonic(), 0.01))
         try:
             connection = _connection(server.accept()[0])
         except TimeoutError:
+            if time.monotonic() < deadline and all(child.poll() is None for child in children):
+                continue
             missing = ", ".join(str(r) for r in range(1, place.size) if r not in peers)
             raise GeoductError(
-                f"of {place.size} ranks, {missing} did not come to port {place.port} of {place.address} within "
-                f"{PATIENCE:.0f} s; look whether each task was started"
+                f"of {place.size} ranks, {missing} did not come to port {place.port} of {place.address}; look whether "
+                f"each task was started, and within {PATIENCE:.0f} s"
             ) from None
         rank = _hello(connection, place.size)
         if rank is None or rank in peers:

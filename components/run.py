@@ -41,9 +41,11 @@ def _ranks(
     place, start = ranks.here(), parameters[spec.ranks] if spec.ranks else 1
     if place.size > 1 and spec.ranks is None:
         raise GeoductError(f"{spec.name} runs as one process, but {place.size} were started; expected one (srun -n 1)")
-    if place.size > 1 and start > 1:
-        raise GeoductError(f"--{spec.ranks} is {start}, but {place.size} ranks were started from outside; expected 1")
-    if start == 1:
+    if place.size > 1 and start not in (1, place.size):
+        raise GeoductError(
+            f"--{spec.ranks} is {start}, but {place.size} ranks were started; expected 1 or {place.size}"
+        )
+    if start == 1 or place.size > 1:
         return place, start, []
     from components.launch.plan import command_line
 

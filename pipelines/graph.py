@@ -133,7 +133,9 @@ def identifier(image: str) -> BaseComponent:
     """The Kubeflow component that says the digest of what lies at a location."""
     about = "Say the digest of what lies at a location."
     arguments = [dsl.PIPELINE_TASK_EXECUTOR_INPUT_PLACEHOLDER, dsl.PIPELINE_JOB_ID_PLACEHOLDER]
-    return _container(IDENTIFY, about, image, ["geoduct", "kfp", IDENTIFY], arguments, {"location": str}, {"digest": str}, {})
+    return _container(
+        IDENTIFY, about, image, ["geoduct", "kfp", IDENTIFY], arguments, {"location": str}, {"digest": str}, {}
+    )
 
 
 def _container(
@@ -190,9 +192,7 @@ def _port(name: str, kind: Any, defaults: Mapping[str, Any] | None = None) -> in
     return inspect.Parameter(name, inspect.Parameter.POSITIONAL_OR_KEYWORD, default=default, annotation=kind)
 
 
-def _declare(
-    function: Any, name: str, about: str, parameters: Sequence[inspect.Parameter], returned: Any
-) -> None:
+def _declare(function: Any, name: str, about: str, parameters: Sequence[inspect.Parameter], returned: Any) -> None:
     """Give a function the signature that Kubeflow reads: what a decorated function of Kubeflow has in its source."""
     function.__name__ = name
     function.__doc__ = about
