@@ -75,11 +75,15 @@ def look_up(number: str) -> Job | None:
 def _from_accounts(number: str) -> Job:
     if shutil.which("sacct") is None:
         return Lost
-    told = _ask("sacct", "--allocations", "--noheader", "--parsable2", f"--jobs={number}", "--format=State,ExitCode,NodeList")
+    told = _ask(
+        "sacct", "--allocations", "--noheader", "--parsable2", f"--jobs={number}", "--format=State,ExitCode,NodeList"
+    )
     fields = told.stdout.strip().split("|")
     if told.returncode or len(fields) != 3:
         return Lost
     state, _, by = fields[0].partition(" by ")
+    if state in _ACTIVE:  # the accounts never heard of its end
+        return Lost
     return Job(state, code=int(fields[1].partition(":")[0]), nodes=fields[2], by=_user(by))
 
 

@@ -89,7 +89,9 @@ class Site:
 
         def fill(found: re.Match[str]) -> str:
             if not os.environ.get(found[1]):
-                raise GeoductError(f"{self.file}: {key} is {value}, but {found[0]} is not set{_HINTS.get(found[1], '')}")
+                raise GeoductError(
+                    f"{self.file}: {key} is {value}, but {found[0]} is not set{_HINTS.get(found[1], '')}"
+                )
             return os.environ[found[1]]
 
         return Path(_VARIABLE.sub(fill, value))
@@ -110,7 +112,9 @@ def scripts() -> Path:
     for place in places:
         if (place / "stage.sbatch").is_file():
             return place.absolute()
-    raise GeoductError(f"there are no batch scripts in {places[0]}: stand in the project, or set GEODUCT_HPC to its hpc/")
+    raise GeoductError(
+        f"there are no batch scripts in {places[0]}: stand in the project, or set GEODUCT_HPC to its hpc/"
+    )
 
 
 def find(name: str | None = None) -> Site:
@@ -166,7 +170,9 @@ def _checked(model: type[_T], found: Mapping[str, Any], where: str) -> _T:
         first = error.errors()[0]
         key = ".".join(map(str, first["loc"]))
         if first["type"] == "extra_forbidden":
-            raise GeoductError(f"{where}: {key} is unknown{nearest(str(first['loc'][-1]), model.model_fields)}") from None
+            raise GeoductError(
+                f"{where}: {key} is unknown{nearest(str(first['loc'][-1]), model.model_fields)}"
+            ) from None
         if first["type"] == "missing":
             raise GeoductError(f"{where}: {key} is missing") from None
         note = _NOTES.get(str(first["loc"][-1]), first["msg"].lower())

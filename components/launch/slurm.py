@@ -184,7 +184,9 @@ class _Watch:
             case "CANCELLED":
                 raise GeoductError(f"{name} was cancelled by {job.cancelled_by}{log}")
             case "NODE_FAIL" | "BOOT_FAIL":
-                raise GeoductError(f"{name} ended because a node failed ({job.nodes}); give the same command again{log}")
+                raise GeoductError(
+                    f"{name} ended because a node failed ({job.nodes}); give the same command again{log}"
+                )
             case "PREEMPTED":
                 raise GeoductError(f"{name} was ended in favour of another job; give the same command again{log}")
             case "FAILED":

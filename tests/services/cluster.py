@@ -10,12 +10,13 @@ import importlib.metadata
 import os
 import pwd
 import shutil
-import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+import yaml
 
 ROOT = Path(__file__).parents[2]
 USER = "geoduct"
@@ -63,9 +64,18 @@ class User:
         """Numbers of the user's jobs that are not over."""
         return self.run("squeue", "--noheader", "--me", "--format=%A").stdout.split()
 
-    def processes(self) -> list[str]:
-        """Command lines of all that runs as this user."""
-        return self.run("ps", "--no-headers", "-o", "args", "--user", USER).stdout.splitlines()[1:]
+    def leftovers(self) -> list[str]:
+        """What a run must not leave: jobs, processes, staging folders, folders of jobs."""
+        running = subprocess.run(["ps", "--no-headers", "-o", "args", "--user", USER], capture_output=True, text=True)
+        folders = [*self.project.rglob("*.partial"), *(Path(self.environment["HOME"]) / "scratch").glob("*-job-*")]
+        return [*self.jobs(), *running.stdout.splitlines(), *map(str, folders)]
+
+    def mend_site(self, **resources: str | int) -> None:
+        """Change what the project's profile of the site asks for, for every component."""
+        file = self.project / "hpc" / "sites" / "local.yaml"
+        profile = yaml.safe_load(file.read_text())
+        profile["resources"]["default"].update(resources)
+        file.write_text(yaml.safe_dump(profile))
 
 
 def interpreter() -> str | None:
@@ -114,18 +124,17 @@ def user_of_cluster(python: str) -> Iterator[User]:
         shutil.rmtree(project, ignore_errors=True)
 
 
-def interrupt(child: subprocess.Popen[str], number: int = signal.SIGINT) -> tuple[str, str]:
-    """Send a signal to a process and wait for its end; returns what it printed."""
-    child.send_signal(number)
-    return child.communicate(timeout=60)
-
-
-def lines_until(child: subprocess.Popen[str], seen: Callable[[str], bool]) -> Sequence[str]:
-    """Read what a process says on stderr until a line of interest."""
+def lines_until(child: subprocess.Popen[str], text: str) -> None:
+    """Read what a process says on stderr until a line holds `text`."""
     assert child.stderr is not None
     lines: list[str] = []
     for line in child.stderr:
-        lines.append(line.rstrip("\n"))
-        if seen(lines[-1]):
-            return lines
-    raise AssertionError("it ended without the line awaited:\n" + "\n".join(lines))
+        lines.append(line)
+        if text in line:
+            return
+    raise AssertionError(f"it ended without saying {text!r}:\n{''.join(lines)}")
+
+
+def administer(*words: str) -> str:
+    """Run a command of SLURM as its administrator."""
+    return subprocess.run(words, check=True, capture_output=True, text=True).stdout
