@@ -23,14 +23,22 @@ _LABEL = "org.label-schema.usage.singularity.deffile.from"
 _NVIDIA = Path("/dev/nvidiactl")
 
 
-def command(plan: Plan) -> list[str]:
-    """The words of `apptainer exec …` for a plan; variables travel apart from it, see `environment`."""
+def command(plan: Plan, images: Path | None = None) -> list[str]:
+    """The words of `apptainer exec …` for a plan; variables travel apart from it, see `environment`.
+
+    `images` is the folder of the Apptainer images, if they are not where they are on this machine.
+    """
     words = ["apptainer", "exec", "--containall", "--cleanenv", "--no-eval", "--no-privs", "--pwd", "/"]
     if plan.image_name == "learn" and _NVIDIA.exists():
         words.append("--nv")
     for mount in plan.mounts:
         words += ["--bind", f"{mount.path}:{mount.path}{'' if mount.writable else ':ro'}"]
-    return [*words, str(sif_path(plan.image_name)), *plan.command]
+    return [*words, str(_sif(plan, images)), *plan.command]
+
+
+def _sif(plan: Plan, images: Path | None) -> Path:
+    found = sif_path(plan.image_name)
+    return images / found.name if images else found
 
 
 def environment(plan: Plan) -> dict[str, str]:
@@ -38,13 +46,13 @@ def environment(plan: Plan) -> dict[str, str]:
     return {f"APPTAINERENV_{name}": value for name, value in plan.environment.items()}
 
 
-def check(plan: Plan) -> None:
+def check(plan: Plan, images: Path | None = None) -> None:
     """See that the image is there and was built from what the lock names.
 
     Raises:
         GeoductError: Apptainer or the image is missing or unreadable, or the image is another.
     """
-    sif = sif_path(plan.image_name)
+    sif = _sif(plan, images)
     if shutil.which("apptainer") is None:
         raise GeoductError("there is no apptainer on PATH: install it, or load the module that has it")
     if not sif.is_file():

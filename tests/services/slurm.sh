@@ -20,7 +20,7 @@ fail() {
     exit 1
 }
 
-alive() { [ -s "$1" ] && kill -0 "$(cat "$1")" 2> /dev/null; }
+alive() { kill -0 "$(cat "$1" 2> /dev/null)" 2> /dev/null; }
 
 dead() { ! alive "$1"; }
 
