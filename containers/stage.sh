@@ -83,9 +83,10 @@ for path in sorted(p for p in Path(sys.argv[1]).rglob("*") if not p.is_symlink()
 PYTHON
 }
 
-# Bytecode that is checked against nothing, for a time in it would differ from build to build.
+# Bytecode that is checked against nothing, for a time in it would differ from build to build. What torch keeps for a
+# newer Python in files named after it cannot be compiled.
 compile() {
-    "$HOME_OF_ALL/bin/python" -m compileall -q -j 0 --invalidation-mode unchecked-hash "$1"
+    "$HOME_OF_ALL/bin/python" -m compileall -q -j 0 --invalidation-mode unchecked-hash -x '/py3[0-9]+_' "$1"
 }
 
 # Moves the environment to /layers/rest, and its packages of each named part to a tree of their own.
@@ -106,7 +107,7 @@ layers() {
 
 packages() {
     environment
-    uv_install --require-hashes --only-binary :all: --find-links /mnt/wheels -r /mnt/packages.lock
+    uv_install --require-hashes --find-links /mnt/wheels -r /mnt/packages.lock
     strip_packages "$(site)"
     link_copies "$(site)"
     compile "$(site)"

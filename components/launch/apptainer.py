@@ -16,7 +16,7 @@ import tempfile
 from pathlib import Path
 
 from components.errors import GeoductError
-from components.launch.images import sif_path
+from components.launch.images import Image, sif_path
 from components.launch.plan import Plan
 
 _LABEL = "org.label-schema.usage.singularity.deffile.from"
@@ -52,7 +52,15 @@ def check(plan: Plan, images: Path | None = None) -> None:
     Raises:
         GeoductError: Apptainer or the image is missing or unreadable, or the image is another.
     """
-    sif = _sif(plan, images)
+    check_sif(_sif(plan, images), plan.image)
+
+
+def check_sif(sif: Path, image: Image) -> None:
+    """See that a file is a whole Apptainer image, built from that very image.
+
+    Raises:
+        GeoductError: Apptainer or the file is missing or unreadable, or it was built from another image.
+    """
     if shutil.which("apptainer") is None:
         raise GeoductError("there is no apptainer on PATH: install it, or load the module that has it")
     if not sif.is_file():
@@ -72,9 +80,9 @@ def check(plan: Plan, images: Path | None = None) -> None:
             "remove it and make it again (make sif)"
         ) from None
     source = labels.get(_LABEL, "")
-    if source.rpartition("@")[2] != plan.image.digest:
+    if source.rpartition("@")[2] != image.digest:
         raise GeoductError(
-            f"{sif} was built from {source or 'an unknown image'}, but the lock names {plan.image.digest}: "
+            f"{sif} was built from {source or 'an unknown image'}, but the lock names {image.digest}: "
             "make it again (make sif)"
         )
 
