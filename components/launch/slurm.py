@@ -29,7 +29,7 @@ _TICK = 0.5
 """Seconds between two looks at the log."""
 
 _POLL = (1.0, 15.0)
-"""Seconds between two questions to SLURM, at least and at most; in between, a tenth of the time that nothing changed."""
+"""Seconds between two questions to SLURM, least and most; in between, a tenth of the time that nothing changed."""
 
 
 def command(plan: Plan) -> list[str]:
