@@ -19,6 +19,7 @@ from components.spec import Spec
 TOOLS = {
     "verify": "Re-read an artifact and compare every byte with its manifest.",
     "experiment": "Say which experiment is active, or write params.yaml for another one.",
+    "hpc": "On a supercomputer: the environment of a site, a check before the first job (geoduct hpc --help).",
 }
 
 
@@ -33,7 +34,7 @@ def _default(parameter: Parameter) -> str:
     value = parameter.default
     if value is None:
         return "none"
-    return " ".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
+    return " ".join(map(str, value)) if isinstance(value, tuple) else str(value)
 
 
 def parser_of(spec: Spec) -> ArgumentParser:
@@ -61,7 +62,7 @@ def parser_of(spec: Spec) -> ArgumentParser:
             settings.add_argument(*off, dest=p.name, action="store_const", const="false", help=SUPPRESS)
         else:
             types = (p.type, *get_args(p.type))
-            several = any(get_origin(t) in (list, tuple) for t in types)
+            several = any(get_origin(t) is tuple for t in types)
             settings.add_argument(*flags, dest=p.name, nargs="+" if several else None, metavar="VALUE", help=text)
     parser.add_argument("--dry-run", action="store_true", help="print what would be run, and run nothing")
     return parser
@@ -89,15 +90,18 @@ def _overview() -> str:
 
 
 def _verify(arguments: list[str]) -> None:
-    from components import artifacts
-    from components.artifacts.base import Artifact
+    from components import artifacts, objects
+    from components.artifacts.base import MANIFEST, Artifact
 
     if len(arguments) != 1 or arguments[0].startswith("-"):
         raise GeoductError("usage: geoduct verify <path of an artifact>")
-    kind = str(Artifact(arguments[0]).manifest["kind"])
+    path = arguments[0]
+    if objects.is_object(path):
+        path = str(objects.fetch(path, None, MANIFEST, anew=True))
+    kind = str(Artifact(path).manifest["kind"])
     if kind not in artifacts.MODULES:
         raise GeoductError(f"{arguments[0]} is a {kind!r}, which this version of Geoduct does not know")
-    artifact = getattr(artifacts, kind).open(arguments[0])
+    artifact = getattr(artifacts, kind).open(path)
     artifact.verify()
     print(f"{arguments[0]}: {kind}, {len(artifact.manifest['files'])} files, {artifact.digest}: as written")
 
@@ -147,6 +151,14 @@ def dispatch(arguments: list[str]) -> int:
             _verify(rest)
         case ["experiment", *rest]:
             _experiment(rest)
+        case ["kfp", *rest]:
+            from components.kubeflow import execute
+
+            execute(rest)
+        case ["hpc", *rest]:
+            from components.hpc.command import main as hpc
+
+            return hpc(rest)
         case [name, *rest] if name in COMPONENTS:
             return _run(name, rest)
         case [name, *_]:

@@ -13,6 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
+from components import objects
 from components.blocks import cores
 from components.errors import GeoductError
 
@@ -46,6 +47,21 @@ def is_artifact(path: Path) -> bool:
     return (path / MANIFEST).is_file()
 
 
+def read_object(file: Path, holds: str) -> dict[str, Any]:
+    """The JSON object in a file of an artifact; `holds` ends the sentence if there is none.
+
+    Raises:
+        GeoductError: the file is missing, is not JSON, or holds something else.
+    """
+    try:
+        stored = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        raise GeoductError(f"{file} is missing or not JSON; {holds}") from None
+    if not isinstance(stored, dict):
+        raise GeoductError(f"{file} holds a {type(stored).__name__}; expected an object")
+    return stored
+
+
 class Artifact:
     """A folder of one kind. `Artifact.open(path)` validates; the bare constructor is for one still being written."""
 
@@ -59,12 +75,12 @@ class Artifact:
 
     @classmethod
     def open(cls, path: str | Path) -> Self:
-        """Open a finished artifact.
+        """Open a finished artifact, at a path or at an `s3://` URL, of which a local copy is made.
 
         Raises:
             GeoductError: nothing is there, it was never finished, it is of another kind, or its layout is wrong.
         """
-        artifact = cls(path)
+        artifact = cls(objects.fetch(str(path), cls.kind, MANIFEST) if objects.is_object(str(path)) else path)
         manifest = artifact.manifest
         if manifest["kind"] != cls.kind:
             raise GeoductError(f"{path} is a {manifest['kind']}, but a {cls.kind} is expected here")
