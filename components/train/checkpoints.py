@@ -65,7 +65,7 @@ class Checkpoints(Checkpoint):
         """The newest checkpoint that can be read, or none; what is newer is cleared away.
 
         Raises:
-            GeoductError: it is of another number of ranks, whose batches were other ones.
+            GeoductError: it is of another number of ranks, whose batches were other ones, or not every rank sees it.
         """
         found = self._newest() if self.ranks.rank == 0 else None
         name: str | None = self.ranks.share(found.name if found else None)
@@ -75,6 +75,11 @@ class Checkpoints(Checkpoint):
         self.last = _stand(epoch, epochs, batch)
         if self.ranks.rank == 0:
             say(f"train: going on {self.last}")
+        elif not (self.folder / name).is_file():
+            raise GeoductError(
+                f"rank {self.ranks.rank} does not see {self.folder / name}; expected --model on a file system that all "
+                "ranks share"
+            )
         return self.folder / name
 
     def _newest(self) -> Path | None:
