@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 from components.artifacts import Model, PatchSet
 from components.errors import STOPPED, GeoductError, Halted
@@ -65,18 +66,23 @@ def stop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def start(world: PatchSet, model: Path, *, ranks: int = 1, **settings: Any) -> list[subprocess.Popen[str]]:
-    """The processes of a run, each started on its own as srun would."""
-    words = ["--patches", str(world.path), "--model", str(model)]
+    """The processes of a run of `train`."""
+    words = ["components", "train", "--patches", str(world.path), "--model", str(model)]
     for name, value in {**SMALL, **settings}.items():
         words += [f"--{name}", *map(str, np.atleast_1d(value))]
+    return step(ranks, *words)
+
+
+def step(ranks: int, *words: str) -> list[subprocess.Popen[str]]:
+    """So many processes of a module, each started on its own as srun would."""
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]
-    step = {"SLURM_STEP_NUM_TASKS": str(ranks), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+    job = {"SLURM_STEP_NUM_TASKS": str(ranks), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
     return [
         subprocess.Popen(
-            [sys.executable, "-m", "components", "train", *words],
+            [sys.executable, "-m", *words],
             cwd=ROOT,
-            env={**os.environ, "OMP_NUM_THREADS": "1", **step, "SLURM_PROCID": str(rank), "SLURM_LOCALID": str(rank)},
+            env={**os.environ, "OMP_NUM_THREADS": "1", **job, "SLURM_PROCID": str(rank), "SLURM_LOCALID": str(rank)},
             stderr=subprocess.PIPE,
             text=True,
         )
@@ -176,6 +182,17 @@ def test_a_machine_without_gpu_does_not_cost_the_checkpoint(world: PatchSet, tmp
         with pytest.raises(GeoductError, match="no GPU"):
             train(world.path, tmp_path / "m", **SMALL)
     assert len(checkpoints(tmp_path / "m")) == 1
+
+
+def test_two_ranks_learn_what_one_does_from_batches_of_twice_the_size(world: PatchSet, tmp_path: Path) -> None:
+    module = "tests.components.train.plain"
+    for ranks, size in ((1, 24), (2, 12)):
+        codes, said = finish(step(ranks, module, str(world.path), str(tmp_path / str(ranks)), str(size)))
+        assert codes == [0] * ranks, said
+    one, *two = (torch.load(tmp_path / name) for name in ("1/rank-0.pt", "2/rank-0.pt", "2/rank-1.pt"))
+    for name, tensor in one.items():
+        assert torch.equal(two[0][name], two[1][name])
+        torch.testing.assert_close(two[0][name], tensor, rtol=1e-4, atol=1e-5)
 
 
 def test_ranks_stop_after_the_same_batch_and_go_on(world: PatchSet, pair: Model, tmp_path: Path, stop: Path) -> None:
