@@ -72,7 +72,7 @@ successor() {
     if [ "$generation" -gt "$GEODUCT_SUCCESSORS" ]; then
         echo "geoduct: stopped at the walltime for the ${generation}th time, and GEODUCT_SUCCESSORS allows" \
             "$GEODUCT_SUCCESSORS successors: submit again to go on" >&2
-        return
+        return 75
     fi
     about=" $(scontrol --oneliner show job "$SLURM_JOB_ID") "
     field() { # of what SLURM says of this job
