@@ -81,7 +81,7 @@ def sifs() -> Path:
 
 @pytest.fixture
 def user_images(user: User, images: Path, sifs: Path) -> User:
-    """The cluster's user with the lock and the Apptainer images, which lie where the checkout does, within their reach."""
+    """The cluster's user with the lock and the Apptainer images in the project."""
     folder = user.project / "containers"
     (folder / "sif").mkdir(parents=True)
     shutil.copy(images, folder / "images.lock.yaml")
