@@ -178,9 +178,9 @@ class _Watch:
         # Where only the step ran out of memory, SLURM calls the job failed; its word in the log tells.
         state = "OUT_OF_MEMORY" if job.state == "FAILED" and _OUT_OF_MEMORY.search(_tail(log)) else job.state
         asked, file = self._resources, self._site.file
-        again = "give the same command again"
+        limit, again = asked.memory or "all of it", "give the same command again"
         what = {
-            "OUT_OF_MEMORY": f"ran out of memory on {job.nodes}: it had {asked.memory or 'all'}; give it more in {file}",
+            "OUT_OF_MEMORY": f"ran out of memory on {job.nodes}: it had {limit}; give it more in {file}",
             "TIMEOUT": f"reached its walltime of {asked.time} and was ended; give it more in {file}",
             "CANCELLED": f"was cancelled by {job.by or 'its user or an administrator'}",
             "NODE_FAIL": f"ended because a node failed ({job.nodes}); {again}",
