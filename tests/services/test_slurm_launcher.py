@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from components import artifacts
+from components.hpc.jobs import Lost, look_up
 from components.launch.images import read_lock
 from tests.services.cluster import User, administer, lines_until
 
@@ -150,3 +151,7 @@ def test_dry_run_submits_nothing(user: User) -> None:
     assert told.stdout.startswith("sbatch --parsable --job-name=geoduct-simulate --account=geoduct --partition=batch ")
     assert f"{user.project}/hpc/stage.sbatch apptainer exec " in told.stdout
     assert user.leftovers() == []
+
+
+def test_a_job_that_slurm_has_forgotten_is_lost(slurm: None) -> None:
+    assert look_up("4000000") is Lost
