@@ -149,7 +149,7 @@ def test_controller_silent(user: User, slurm_state: Path) -> None:
 def test_dry_run_submits_nothing(user: User) -> None:
     told = user.run("geoduct", *LONG, "--dry-run")
     assert told.stdout.startswith("sbatch --parsable --job-name=geoduct-simulate --account=geoduct --partition=batch ")
-    assert f"{user.project}/hpc/stage.sbatch apptainer exec " in told.stdout
+    assert f"{user.project}/hpc/stage.sbatch apptainer --quiet exec " in told.stdout
     assert user.leftovers() == []
 
 

@@ -36,7 +36,7 @@ def test_a_dry_run_shows_the_submission(tmp_path: Path, monkeypatch: pytest.Monk
     assert shown.startswith(
         "sbatch --parsable --job-name=geoduct-simulate --account=land --partition=dc-cpu --time=02:00:00 --nodes=1 "
         "--ntasks-per-node=1 --cpus-per-task=128 --signal=B:USR1@300 --output=/s/doe1/geoduct-logs/%x-%j.out "
-        f"--error=/s/doe1/geoduct-logs/%x-%j.err {FOLDER}/stage.sbatch apptainer exec "
+        f"--error=/s/doe1/geoduct-logs/%x-%j.err {FOLDER}/stage.sbatch apptainer --quiet exec "
     )
     assert shown.endswith(f"/p/doe1/geoduct/sif/data.sif geoduct simulate --archive {tmp_path}/a")
     assert "hush" not in shown
