@@ -12,6 +12,7 @@ from typing import NoReturn
 
 import pytest
 
+from components.launch.images import lock_path, read_lock, sif_path
 from tests.services.cluster import User, interpreter, user_of_cluster
 
 HERE = Path(__file__).parent
@@ -81,19 +82,24 @@ def s3() -> Iterator[dict[str, str]]:
 
 @pytest.fixture(scope="session")
 def images() -> Path:
-    """The lock of images."""
-    return Path(os.environ["GEODUCT_IMAGES"])
+    """The lock of images that holds here."""
+    if not lock_path().is_file():
+        unavailable("the lock of images", f"there is no {lock_path()}; make images writes it")
+    return lock_path().absolute()
 
 
 @pytest.fixture(scope="session")
-def sifs() -> Path:
-    """The folder of the Apptainer images."""
-    return Path(os.environ["GEODUCT_SIF"])
+def sifs(images: Path) -> Path:
+    """The folder of the Apptainer images of the lock."""
+    for name in read_lock(images):
+        if not sif_path(name).is_file():
+            unavailable(f"the Apptainer image {name}", f"there is no {sif_path(name)}; make sif builds it")
+    return sif_path("data").parent
 
 
 @pytest.fixture
 def user_images(user: User, images: Path, sifs: Path) -> User:
-    """The cluster's user with the lock and the Apptainer images, which lie where the checkout does, within their reach."""
+    """The cluster's user with the lock and the Apptainer images in the project."""
     folder = user.project / "containers"
     (folder / "sif").mkdir(parents=True)
     shutil.copy(images, folder / "images.lock.yaml")
