@@ -60,7 +60,8 @@ class Docker:
         )
         if told.returncode:
             raise GeoductError(
-                f"no Docker engine answers ({_last(told.stderr)}): start it (tests/services/docker.sh start does on Debian)"
+                f"no Docker engine answers ({_last(told.stderr)}): start it "
+                "(tests/services/docker.sh start does on Debian)"
             )
 
     def __call__(self, *words: str, data: bytes | None = None) -> str:
@@ -238,8 +239,9 @@ def stamp(docker: Docker, image: str, created: str) -> str:
             entry = tarfile.TarInfo(file)
             entry.size = len(text)
             tar.addfile(entry, io.BytesIO(text))
-    loaded = docker("load", "--quiet", data=archive.getvalue())
-    return loaded.rpartition("ID: ")[2]
+    loaded = docker("load", "--quiet", data=archive.getvalue()).rpartition("ID: ")[2]
+    docker("image", "rm", image)  # its layers stay, they are those of the stamped one
+    return loaded
 
 
 def push(docker: Docker, image: str, repository: str) -> str:
@@ -282,7 +284,8 @@ def main() -> None:
         write_entry(given.lock, name, Image(reference, source[0], f"{base.name}@{base.digest}", size))
         done = time.monotonic()
         print(
-            f"{name}: {size / 1e6:.0f} MB, built in {built - start:.0f} s, pushed in {done - built:.0f} s\n  {reference}"
+            f"{name}: {size / 1e6:.0f} MB, built in {built - start:.0f} s, pushed in {done - built:.0f} s",
+            f"\n  {reference}",
         )
 
 
