@@ -31,6 +31,20 @@ from components.launch.images import Image, write_entry
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent
 IMAGES = ("data", "learn")
+SOURCES = (
+    "components",
+    "pipelines",
+    "pyproject.toml",
+    "README.md",
+    "LICENSE",
+    ".dockerignore",
+    "containers/Dockerfile",
+    "containers/stage.sh",
+    "containers/build.lock",
+    "containers/data.lock",
+    "containers/learn.lock",
+)
+"""What an image is made from, beside its base."""
 OFFICIAL = ("python:3.11-slim-bookworm", "python:3.11-bookworm")
 """Base and tools images where a registry has them; the same as the recipe's defaults."""
 MADE = ("geoduct/base:bookworm", "geoduct/base:bookworm-tools")
@@ -170,18 +184,19 @@ def find_base(docker: Docker) -> Base:
 
 
 def revision() -> tuple[str, int]:
-    """The revision of the sources, `-dirty` if they differ from it, and the time of its commit (seconds, UTC).
+    """The last commit that changed what the images are made from, `-dirty` if that changed since, and its time (s, UTC).
+
+    A commit that changes something else, such as a test, leaves the images and their digests as they are.
 
     Raises:
         GeoductError: the sources are no git repository.
     """
     git = ["git", "-C", str(ROOT)]
-    commit = subprocess.run([*git, "log", "-1", "--format=%H %ct"], capture_output=True, text=True)
-    if commit.returncode:
+    commit = subprocess.run([*git, "log", "-1", "--format=%H %ct", "--", *SOURCES], capture_output=True, text=True)
+    if commit.returncode or not commit.stdout:
         raise GeoductError(f"{ROOT} is no git repository, so the images would not say what they were made from")
     name, seconds = commit.stdout.split()
-    inside = ["components", "pipelines", "containers", "pyproject.toml", "README.md", "LICENSE", ".dockerignore"]
-    changed = subprocess.run([*git, "status", "--porcelain", "--", *inside], capture_output=True, text=True).stdout
+    changed = subprocess.run([*git, "status", "--porcelain", "--", *SOURCES], capture_output=True, text=True).stdout
     return name + ("-dirty" if changed else ""), int(seconds)
 
 
