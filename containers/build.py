@@ -184,7 +184,7 @@ def find_base(docker: Docker) -> Base:
 
 
 def revision() -> tuple[str, int]:
-    """The last commit that changed what the images are made from, `-dirty` if that changed since, and its time (s, UTC).
+    """The last commit that changed what the images are made from, `-dirty` if that changed since, and its time (s UTC).
 
     A commit that changes something else, such as a test, leaves the images and their digests as they are.
 
