@@ -3,7 +3,7 @@
 Large stores stay where they are: between tasks travel their location, as text, and the digest of their contents.
 Kubeflow caches a task by its arguments, so the digest among them makes changed contents a new task and spares
 unchanged ones. Every output lies in the pipeline's root under a name that ends with its digest: what a cached task
-once answered is never overwritten. Kubeflow's own artifacts are small files: a manifest for the lineage, scores, a page.
+once answered is never overwritten. Kubeflow's own artifacts are small files: a manifest, scores, a page.
 """
 
 from __future__ import annotations
@@ -70,7 +70,7 @@ def decode(parameter: Parameter, carried: Any) -> Any:
 
 
 def task_inputs(spec: Spec, several: Sequence[str] = ()) -> dict[str, type]:
-    """Names and types of what a task is given; each artifact named in `several` is a list of them, put in one folder."""
+    """Names and types of what a task is given; each artifact named in `several` is a list, put in one folder."""
     ports: dict[str, type] = {"root": str}
     for slot in spec.inputs:
         ports[slot.name] = ports[f"{slot.name}_digest"] = list if slot.name in several else str
@@ -102,10 +102,9 @@ def execute(words: Sequence[str]) -> None:
             message = _message(executor_input)
             given = message.get("inputs", {}).get("parameterValues", {})
             if name == IDENTIFY:
-                values, written = {"digest": Source.open(_text(given, "location")).digest}, {}
+                _answer(message["outputs"], {"digest": Source.open(_text(given, "location")).digest}, {})
             else:
-                values, written = _run(load(name).spec, given, job, _paths(files))
-            _answer(message["outputs"], values, written)
+                _answer(message["outputs"], *_run(load(name).spec, given, job, _paths(files)))
         case [name, *_] if name not in (*COMPONENTS, IDENTIFY):
             raise GeoductError(f"kfp: there is no component {name!r}{nearest(name, [*COMPONENTS, IDENTIFY])}")
         case _:
@@ -117,7 +116,9 @@ def _message(text: str) -> dict[str, Any]:
         found = json.loads(text)
         _ = found["outputs"]["outputFile"]
     except (ValueError, KeyError, TypeError):
-        raise GeoductError(f"kfp: {text[:60]!r} is no executor input of Kubeflow, which names outputs.outputFile") from None
+        raise GeoductError(
+            f"kfp: {text[:60]!r} is no executor input of Kubeflow, which names outputs.outputFile"
+        ) from None
     return dict(found)
 
 

@@ -9,6 +9,7 @@ import warnings
 from argparse import ArgumentParser, Namespace, RawDescriptionHelpFormatter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, NoReturn
 
 from components.errors import GeoductError
@@ -98,9 +99,20 @@ def _tell(outputs: Mapping[str, Any]) -> None:
 
 
 def _submit(chosen: Namespace) -> None:
-    from pipelines.submitting import submit
+    from pipelines.arguments import arguments, named, read_params, settings
+    from pipelines.cluster import FILE, read_cluster
+    from pipelines.compiling import compile_pipeline
+    from pipelines.submitting import TOKEN, Server, submit
 
-    submit(chosen)
+    pipeline, params = named(chosen.pipeline), read_params(chosen.params)
+    values = arguments(pipeline, params, settings(chosen.overrides), str(chosen.params))
+    for name in pipeline.inputs:
+        if name not in values:
+            raise GeoductError(f"pipeline {pipeline.name} needs --set {name}=…, as the cluster sees it")
+    server = Server(chosen.host and chosen.host.rstrip("/"), chosen.namespace, os.environ.get(TOKEN))
+    with TemporaryDirectory() as folder:
+        package = compile_pipeline(pipeline, values, read_cluster(chosen.cluster or FILE), Path(folder))
+        submit(server, package, {**values, "root": chosen.root}, chosen.experiment, cache=not chosen.no_cache)
 
 
 def _terminate(number: int, frame: object) -> NoReturn:

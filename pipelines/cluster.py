@@ -133,6 +133,10 @@ def _sentence(error: ValidationError) -> str:
 def _fields(place: tuple[int | str, ...]) -> list[str]:
     """Names that are known where an unknown one was found."""
     inner: dict[Any, type[BaseModel]] = {
-        "backoff": Backoff, "volume": Volume, "secret": Secret, "defaults": Resources, "tasks": Resources
+        "backoff": Backoff,
+        "volume": Volume,
+        "secret": Secret,
+        "defaults": Resources,
+        "tasks": Resources,
     }
     return list((inner[place[0]] if len(place) > 1 else Cluster).model_fields)

@@ -6,7 +6,6 @@ parameter of the pipeline, named `<component>_<parameter>`, and is passed on exp
 
 from __future__ import annotations
 
-import functools
 import inspect
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -15,7 +14,7 @@ from typing import Any, NamedTuple
 from kfp import dsl
 from kfp.dsl.base_component import BaseComponent
 
-from components.kubeflow import IDENTIFY, encode, kfp_type, task_inputs, task_outputs
+from components.kubeflow import IDENTIFY, kfp_type, task_inputs, task_outputs
 from components.launch.images import Image
 from components.registry import load
 from components.spec import Spec
@@ -133,7 +132,9 @@ def identifier(image: str) -> BaseComponent:
     """The Kubeflow component that says the digest of what lies at a location."""
     about = "Say the digest of what lies at a location."
     arguments = [dsl.PIPELINE_TASK_EXECUTOR_INPUT_PLACEHOLDER, dsl.PIPELINE_JOB_ID_PLACEHOLDER]
-    return _container(IDENTIFY, about, image, ["geoduct", "kfp", IDENTIFY], arguments, {"location": str}, {"digest": str}, {})
+    return _container(
+        IDENTIFY, about, image, ["geoduct", "kfp", IDENTIFY], arguments, {"location": str}, {"digest": str}, {}
+    )
 
 
 def _container(
@@ -151,7 +152,7 @@ def _container(
 
     ports: dict[str, Any] = dict(inputs)
     ports |= {value: dsl.OutputPath(kind) for value, kind in values.items()}
-    ports |= {file: dsl.Output[kind] for file, kind in files.items()}  # type: ignore[valid-type]  # made at run time
+    ports |= {file: dsl.Output[kind] for file, kind in files.items()}
     _declare(declared, name, about, [_port(port, kind) for port, kind in ports.items()], dsl.ContainerSpec)
     made: BaseComponent = dsl.container_component(declared)
     return made
@@ -174,7 +175,7 @@ def graph(
     """The Kubeflow pipeline, with these defaults of its parameters."""
     ports = pipeline_inputs(pipeline)
     within = {p.name: graph(p, images, cluster) for p in pipeline.within}  # Kubeflow does not build one in another
-    outputs: Any = NamedTuple("outputs", list(pipeline.outputs.items()))  # type: ignore[misc]  # made at run time
+    outputs: Any = NamedTuple("outputs", list(pipeline.outputs.items()))
 
     def body(*channels: Any) -> Any:
         given = dict(zip(ports, channels, strict=True))
@@ -190,9 +191,7 @@ def _port(name: str, kind: Any, defaults: Mapping[str, Any] | None = None) -> in
     return inspect.Parameter(name, inspect.Parameter.POSITIONAL_OR_KEYWORD, default=default, annotation=kind)
 
 
-def _declare(
-    function: Any, name: str, about: str, parameters: Sequence[inspect.Parameter], returned: Any
-) -> None:
+def _declare(function: Any, name: str, about: str, parameters: Sequence[inspect.Parameter], returned: Any) -> None:
     """Give a function the signature that Kubeflow reads: what a decorated function of Kubeflow has in its source."""
     function.__name__ = name
     function.__doc__ = about

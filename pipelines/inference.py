@@ -42,9 +42,7 @@ def _branches(task: Tasks) -> Mapping[str, Any]:
         acquired = task("acquire", {"catalog": scenes}, {"ids": scene})
         composite = output(task("composite", {"scenes": output(acquired, "scenes")}), "composite")
         predicted = task("predict", {"model": model, "composite": composite})
-    maps = Placed(
-        dsl.Collected(predicted.outputs["map_location"]), dsl.Collected(predicted.outputs["map_digest"])
-    )
+    maps = Placed(dsl.Collected(predicted.outputs["map_location"]), dsl.Collected(predicted.outputs["map_digest"]))
     published = task("publish", {"maps": maps})
     return {
         "collection": output(published, "collection").location,

@@ -105,9 +105,8 @@ def _alone(root: Path) -> Iterator[None]:
 def _container(client: DockerClient, pipeline: Pipeline, values: Mapping[str, Any], root: Path) -> dict[str, Any]:
     """Arguments for the engine that are the same for every task: the root to write in, the inputs to read."""
     files, environment = passed_environment()
-    mounts = [*files, Mount(root, True)]
-    for location in (Path(values[name]) for name in pipeline.inputs if Source(values[name]).is_path):
-        mounts.append(Mount(location if location.is_dir() else location.parent, False))
+    inputs = (Path(values[name]) for name in pipeline.inputs if Source(values[name]).is_path)
+    mounts = [*files, Mount(root, True), *(Mount(p if p.is_dir() else p.parent, False) for p in inputs)]
     for component in pipeline.components:
         for parameter in (p for p in load(component).spec.parameters if p.file):
             named = Path(str(values[f"{component}_{parameter.name}"]))
@@ -159,7 +158,7 @@ def _work(request: Mapping[str, Any], answer: Path) -> tuple[dict[str, Any], lis
     return found_answer, said
 
 
-def _mine() -> dict[str, str]:
+def _mine() -> dict[str, str | list[str] | bool]:
     """Filter of the engine's client for the containers of this run."""
     return {"label": f"{LABEL}={socket.gethostname()}-{os.getpid()}"}
 
