@@ -7,6 +7,7 @@ parameter of the pipeline, named `<component>_<parameter>`, and is passed on exp
 from __future__ import annotations
 
 import inspect
+from collections import namedtuple
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -175,7 +176,9 @@ def graph(
     """The Kubeflow pipeline, with these defaults of its parameters."""
     ports = pipeline_inputs(pipeline)
     within = {p.name: graph(p, images, cluster) for p in pipeline.within}  # Kubeflow does not build one in another
-    outputs: Any = NamedTuple("outputs", list(pipeline.outputs.items()))
+    make: Any = namedtuple
+    outputs = make("outputs", pipeline.outputs)  # Kubeflow reads a pipeline's outputs from such a class
+    outputs.__annotations__ = dict(pipeline.outputs)
 
     def body(*channels: Any) -> Any:
         given = dict(zip(ports, channels, strict=True))
