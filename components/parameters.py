@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 import typing
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -10,32 +11,27 @@ from typing import Any, Literal, get_args, get_origin
 from components.errors import GeoductError
 
 
-@dataclass(frozen=True, slots=True)
-class Ge:
+@dataclass(frozen=True)
+class Bound:
+    """A limit on the parameter; the kind says which."""
+
+    value: float
+
+
+class Ge(Bound):
     """The parameter is at least `value`."""
 
-    value: float
 
-
-@dataclass(frozen=True, slots=True)
-class Gt:
+class Gt(Bound):
     """The parameter is more than `value`."""
 
-    value: float
 
-
-@dataclass(frozen=True, slots=True)
-class Le:
+class Le(Bound):
     """The parameter is at most `value`."""
 
-    value: float
 
-
-@dataclass(frozen=True, slots=True)
-class Lt:
+class Lt(Bound):
     """The parameter is less than `value`."""
-
-    value: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,11 +46,11 @@ class File:
     """The text may be the path of a file, which a container has to be shown."""
 
 
-BOUNDS: dict[type, tuple[str, Callable[[Any, Any], bool]]] = {
-    Ge: ("at least", lambda found, limit: found >= limit),
-    Gt: ("more than", lambda found, limit: found > limit),
-    Le: ("at most", lambda found, limit: found <= limit),
-    Lt: ("less than", lambda found, limit: found < limit),
+BOUNDS: dict[type[Bound], tuple[str, Callable[[Any, Any], bool]]] = {
+    Ge: ("at least", operator.ge),
+    Gt: ("more than", operator.gt),
+    Le: ("at most", operator.le),
+    Lt: ("less than", operator.lt),
 }
 
 
@@ -65,7 +61,7 @@ class Parameter:
     name: str
     type: Any
     default: Any
-    bounds: tuple[Ge | Gt | Le | Lt, ...]
+    bounds: tuple[Bound, ...]
     unit: str | None
     help: str
     file: bool = False

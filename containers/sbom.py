@@ -33,8 +33,8 @@ def main() -> None:
     """Write the list to the path given."""
     out = Path(sys.argv[1])
     tool = Path(sys.executable).parent / "cyclonedx-py"
-    asked = [str(tool), "environment", "--output-reproducible", "--of", "JSON", "-o", str(out), PYTHON]
-    subprocess.run(asked, check=True)
+    asked = [str(tool), "environment", "--output-reproducible", "--pyproject", "/mnt/pyproject.toml", "--of", "JSON"]
+    subprocess.run([*asked, "-o", str(out), PYTHON], check=True)
     bom = json.loads(out.read_text())
     bom["components"] += debian_packages()
     out.write_text(json.dumps(bom, indent=1, sort_keys=True) + "\n")

@@ -35,16 +35,52 @@ site() {
     "$HOME_OF_ALL/bin/python" -c 'import sysconfig; print(sysconfig.get_path("purelib"))'
 }
 
-# Takes away what no run needs: static libraries, headers and sources of extensions, the packages' own tests. A folder
-# of tests stays where a module outside of it imports it.
-strip() {
-    find "$1" -type f \( -name '*.a' -o -name '*.pyx' -o -name '*.pxd' -o -name '*.pyi' \) -delete
+# Takes away what no run needs: what extensions are compiled from, symbols for debuggers, the packages' own tests, and the
+# network services of Arrow, which serves here to read and write Parquet.
+strip_packages() {
+    find "$1" -type f \( -name '*.a' -o -name '*.h' -o -name '*.hpp' -o -name '*.pyx' -o -name '*.pxd' -o -name '*.pyi' \) -delete
+    rm -rf "$1"/pyarrow/*flight* "$1"/pyarrow/libarrow_s3.* "$1"/pyarrow/_s3fs.*
     find "$1" -type d -name tests -prune | while read -r folder; do
-        package=$(basename "$(dirname "$folder")")
-        if ! grep -rqE --include='*.py' --exclude-dir=tests "(from|import) [a-zA-Z0-9_.]*\b$package\.tests\b|from \.+tests\b" "$(dirname "$folder")"; then
-            rm -r "$folder"
-        fi
+        imported "$folder" || rm -r "$folder"
     done
+    # Libraries of NVIDIA carry code for GPUs, which binutils does not know.
+    find "$1" -type f -name '*.so*' -not -path '*/nvidia/*' -print0 | xargs -0 -n 1 -P "$(nproc)" sh /mnt/stage.sh strip_library
+}
+
+# Whether a module outside of a folder of tests, and not itself made for testing, imports it.
+imported() {
+    package=$(basename "$(dirname "$1")")
+    grep -rqE --include='*.py' --exclude-dir=tests --exclude-dir=testing --exclude-dir=benchmarks --exclude-dir='_*' \
+        --exclude=conftest.py "(from|import) [a-zA-Z0-9_.]*\b$package\.tests\b|from \.+tests\b" "$(dirname "$1")"
+}
+
+# Some libraries were edited after they were linked and do not survive it: one that no longer loads is put back.
+strip_library() {
+    case $(head -c 4 "$1" | od -An -c | tr -d ' ') in 177ELF) ;; *) return 0 ;; esac
+    cp -p "$1" "$1.whole"
+    if strip --strip-unneeded "$1" 2> /dev/null && { loads "$1" || ! loads "$1.whole"; }; then
+        rm "$1.whole"
+    else
+        mv "$1.whole" "$1"
+    fi
+}
+
+loads() { python3 -S -c 'import ctypes, sys; ctypes.CDLL(sys.argv[1])' "$1" 2> /dev/null; }
+
+# Wheels hold copies where a library has several names; the names stay, the copies go.
+link_copies() {
+    "$HOME_OF_ALL/bin/python" - "$1" << 'PYTHON'
+import hashlib, sys
+from pathlib import Path
+
+seen = {}
+for path in sorted(p for p in Path(sys.argv[1]).rglob("*") if not p.is_symlink() and p.is_file()):
+    if (size := path.stat().st_size) > 65536:
+        first = seen.setdefault((size, path.stat().st_mode, hashlib.sha256(path.read_bytes()).hexdigest()), path)
+        if first != path:
+            path.unlink()
+            path.hardlink_to(first)
+PYTHON
 }
 
 # Bytecode that is checked against nothing, for a time in it would differ from build to build.
@@ -71,7 +107,8 @@ layers() {
 packages() {
     environment
     uv_install --require-hashes --only-binary :all: --find-links /mnt/wheels -r /mnt/packages.lock
-    strip "$(site)"
+    strip_packages "$(site)"
+    link_copies "$(site)"
     compile "$(site)"
     layers "$@"
 }

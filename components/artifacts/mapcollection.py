@@ -11,6 +11,7 @@ from pathlib import Path
 import pystac
 
 from components.artifacts.base import Artifact
+from components.artifacts.stac import MALFORMED
 from components.errors import GeoductError
 
 COLLECTION, PAGE = "collection.json", "index.html"
@@ -36,7 +37,7 @@ class MapCollection(Artifact):
         file = self.path / COLLECTION
         try:
             return pystac.Collection.from_file(str(file.resolve()))
-        except (OSError, ValueError, KeyError, TypeError, AttributeError, pystac.STACError, pystac.STACTypeError):
+        except (OSError, *MALFORMED):
             raise GeoductError(f"{file} is missing or no STAC collection") from None
 
     @property
@@ -48,15 +49,7 @@ class MapCollection(Artifact):
         """
         try:
             return sorted(self.collection.get_items(), key=lambda item: item.id)
-        except (
-            OSError,
-            ValueError,
-            KeyError,
-            TypeError,
-            AttributeError,
-            pystac.STACError,
-            pystac.STACTypeError,
-        ) as error:
+        except (OSError, *MALFORMED) as error:
             raise GeoductError(f"{self.path}: an item of {COLLECTION} cannot be read: {error}") from None
 
     def validate(self) -> None:

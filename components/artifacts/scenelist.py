@@ -16,6 +16,7 @@ import pystac
 from pystac.utils import is_absolute_href
 
 from components.artifacts.base import Artifact
+from components.artifacts.stac import MALFORMED
 from components.errors import GeoductError
 
 SCENES = "scenes.json"
@@ -43,15 +44,7 @@ class SceneList(Artifact):
         """
         try:
             return list(pystac.ItemCollection.from_dict(json.loads(self.scenes.read_text(encoding="utf-8"))).items)
-        except (
-            OSError,
-            ValueError,
-            KeyError,
-            TypeError,
-            AttributeError,
-            pystac.STACError,
-            pystac.STACTypeError,
-        ) as error:
+        except (OSError, *MALFORMED) as error:
             raise GeoductError(f"{self.scenes} is no STAC ItemCollection: {error}") from None
 
     def validate(self) -> None:

@@ -24,7 +24,7 @@ _NVIDIA = Path("/dev/nvidiactl")
 
 def command(plan: Plan) -> list[str]:
     """The words of `apptainer exec …` for a plan; variables travel apart from it, see `environment`."""
-    words = ["apptainer", "exec", "--containall", "--cleanenv", "--no-eval", "--pwd", "/"]
+    words = ["apptainer", "exec", "--containall", "--cleanenv", "--no-eval", "--no-privs", "--pwd", "/"]
     if plan.image_name == "learn" and _NVIDIA.exists():
         words.append("--nv")
     for mount in plan.mounts:

@@ -18,6 +18,7 @@ import shapely
 
 from components.artifacts.scenelist import SCENES
 from components.artifacts.source import Source
+from components.artifacts.stac import MALFORMED
 from components.errors import GeoductError, nearest
 from components.progress import track
 from components.search.area import Area
@@ -59,9 +60,8 @@ def _is_reading_error(error: Exception) -> bool:
     import pystac_client.exceptions
     import requests
 
-    malformed = (ValueError, KeyError, TypeError, AttributeError, pystac.STACError, pystac.STACTypeError)
     answers = (OSError, requests.RequestException, pystac_client.exceptions.APIError)
-    return isinstance(error, (*malformed, *answers)) or type(error) is Exception
+    return isinstance(error, (*MALFORMED, *answers)) or type(error) is Exception
 
 
 def _candidates(location: str, query: Query) -> Iterator[pystac.Item]:

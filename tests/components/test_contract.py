@@ -98,7 +98,7 @@ def test_missing_artifact_is_named() -> None:
 
 
 def test_result_is_sealed_with_its_provenance(source: LabelMap, tmp_path: Path) -> None:
-    toys(source, tmp_path / "result.zarr", shift=2)  # type: ignore[arg-type]
+    toys(source, tmp_path / "result.zarr", shift=2)
     result = LabelMap.open(tmp_path / "result.zarr")
     np.testing.assert_array_equal(result.array("label")[...], LABEL + 2)
     assert result.provenance["component"] == "toys"

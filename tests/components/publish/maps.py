@@ -10,6 +10,7 @@ import numpy as np
 
 from components.artifacts.map import CLASSES, ITEM, QUICKLOOK, Map, MapWriter
 from components.artifacts.nomenclature import Nomenclature
+from components.gdal import gdal_limits
 from components.predict.item import stac_item
 from components.predict.quicklook import draw
 from tests.makers import geobox, nomenclature
@@ -27,10 +28,12 @@ def make_map(
     classes = classes or nomenclature()
     grid = geobox(edge, edge)
     rng = np.random.default_rng(month)
-    writer = MapWriter(path, grid, classes)
     patches = rng.integers(0, len(classes), (edge // 8, edge // 8), dtype=np.uint8)
-    writer.write(0, 0, np.kron(patches, np.ones((8, 8), np.uint8)), rng.integers(0, 101, (edge, edge), dtype=np.uint8))
-    writer.finish()
+    confidence = rng.integers(0, 101, (edge, edge), dtype=np.uint8)
+    with gdal_limits():
+        writer = MapWriter(path, grid, classes)
+        writer.write(0, 0, np.kron(patches, np.ones((8, 8), np.uint8)), confidence)
+        writer.finish()
     draw(path / CLASSES, classes, path / QUICKLOOK)
     when = datetime(2023, month, 1, tzinfo=UTC), datetime(2023, month, 20, tzinfo=UTC)
     (path / ITEM).write_text(json.dumps(stac_item(grid, classes, when, f"sha256:{model}", f"sha256:{composite}")))

@@ -32,7 +32,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     make_map(folder / "in" / "june" / "deep" / "map", "a" * 64, month=6)
     labelmap(folder / "in" / "labels", np.zeros((4, 4), "uint8"))
     shutil.copytree(folder / "in" / "july" / "map", folder / "in" / ".map.fresh.host-1.partial")
-    publish(maps=str(folder / "in"), collection=str(folder / "out.stac"), title="Two <maps>", license="CC-BY-4.0")  # type: ignore[arg-type]
+    publish(maps=str(folder / "in"), collection=str(folder / "out.stac"), title="Two <maps>", license="CC-BY-4.0")
     return folder
 
 

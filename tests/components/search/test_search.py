@@ -37,7 +37,7 @@ def catalog(tmp_path: Path) -> Path:
 
 
 def listed(folder: Path, catalog: Path, **parameters: object) -> SceneList:
-    search(catalog=str(catalog), scenes_list=str(folder / "list"), **parameters)  # type: ignore[arg-type]
+    search(catalog=str(catalog), scenes_list=str(folder / "list"), **parameters)
     return SceneList.open(folder / "list")
 
 
@@ -157,7 +157,7 @@ def test_a_list_that_was_tampered_with_does_not_open(
 ) -> None:
     found = listed(tmp_path, catalog)
     document = json.loads(found.scenes.read_text())
-    change(document)  # type: ignore[operator]
+    change(document)
     found.scenes.write_text(json.dumps(document))
     found.seal({})
     with pytest.raises(GeoductError, match=complaint):
