@@ -57,7 +57,12 @@ class Server:
 
 
 class _Client(kfp.Client):  # type: ignore[misc]  # kfp publishes no types
-    """Kubeflow's client, but that it asks for the server's health once: waiting is our business."""
+    """Kubeflow's client, but that it asks once: waiting is our business, and where a redirect leads is not the API."""
+
+    def _load_config(self, *given: Any) -> kfp_server_api.Configuration:
+        config = super()._load_config(*given)
+        config.retries = False
+        return config
 
     def get_kfp_healthz(self, sleep_duration: int = 0) -> kfp_server_api.V2beta1GetHealthzResponse:
         return self._healthz_api.healthz_service_get_healthz()
@@ -178,7 +183,7 @@ def _ask(server: Server, call: Callable[[], T]) -> T:
                 _refused(server, error)
             problem = f"it answered {error.status}"
         except (urllib3.exceptions.HTTPError, OSError) as error:
-            problem = f"{type(error.__cause__ or error).__name__}: {str(error)[:200]}"
+            problem = str(error).rpartition(": ")[2]
         if attempt + 1 < TRIES:
             server.wait(min(2.0**attempt, 60.0))
     raise GeoductError(f"{server.name} cannot be reached ({TRIES} tries; {problem})")
@@ -188,6 +193,8 @@ def _refused(server: Server, error: ApiException) -> NoReturn:
     if error.status == 401:
         has = f"the token in {TOKEN} has expired or is wrong" if server.token else f"set a token in {TOKEN}"
         raise GeoductError(f"{server.name} does not know us (401): {has}") from None
+    if 300 <= error.status < 400:
+        raise GeoductError(f"{server.name} wants us to log in ({error.status}): set a token in {TOKEN}") from None
     if error.status == 403:
         raise GeoductError(f"{server.name} does not permit this (403): {_words(error)}") from None
     if error.status == 404:
