@@ -181,4 +181,4 @@ def _reason(client: DockerClient, error: str, said: Sequence[str], since: int) -
     if any(happened):
         limit = os.environ.get("GEODUCT_MEMORY")
         return f"{where}out of memory in its container" + (f", which GEODUCT_MEMORY limits to {limit}" if limit else "")
-    return where + (said[-1] if said else error)
+    return where + (said[-1] if said else "see its log above" if task else error)

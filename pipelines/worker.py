@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import re
 import sys
 import warnings
@@ -50,5 +51,6 @@ def _plain(value: Any) -> Any:
 
 if __name__ == "__main__":
     warnings.simplefilter("ignore")
+    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stdout)  # else nobody hears of cached tasks
     answer = work(json.load(sys.stdin))
     Path(sys.argv[1]).write_text(json.dumps(answer))
