@@ -12,6 +12,7 @@ from typing import Any, NoReturn, get_args, get_origin
 from components import __version__
 from components.errors import GeoductError, nearest
 from components.parameters import Parameter
+from components.ranks import speaks
 from components.registry import COMPONENTS, load
 from components.spec import Spec
 
@@ -159,20 +160,27 @@ def dispatch(arguments: list[str]) -> int:
 
 def _terminate(number: int, frame: object) -> NoReturn:
     """Leave as after an error, so that no half artifact stays, and say so with the usual exit code."""
-    print("geoduct: ended by SIGTERM", file=sys.stderr, flush=True)
+    if speaks():
+        print("geoduct: ended by SIGTERM", file=sys.stderr, flush=True)
     sys.exit(128 + number)
 
 
 def main() -> None:
-    """Entry point of the `geoduct` command: exit code 0, 2 for bad input, 130 when interrupted, 143 when terminated."""
+    """Entry point of the `geoduct` command: exit code 0, 2 for bad input, 130 when interrupted, 143 when terminated.
+
+    A run that was asked to stop ends with 75 once it has a checkpoint, one that lost a rank with 1. Of several ranks
+    only rank 0 speaks.
+    """
     signal.signal(signal.SIGTERM, _terminate)
     try:
         sys.exit(dispatch(sys.argv[1:]))
     except GeoductError as error:
-        print(f"geoduct: {error}", file=sys.stderr)
-        sys.exit(2)
+        if speaks():
+            print(f"geoduct: {error}", file=sys.stderr)
+        sys.exit(error.code)
     except KeyboardInterrupt:
-        print("geoduct: interrupted", file=sys.stderr)
+        if speaks():
+            print("geoduct: interrupted", file=sys.stderr)
         sys.exit(130)
 
 

@@ -55,7 +55,9 @@ class Docker:
 
     def __init__(self) -> None:
         self.client = _client()
-        told = subprocess.run([self.client, "version", "--format", "{{.Server.Version}}"], capture_output=True, text=True)
+        told = subprocess.run(
+            [self.client, "version", "--format", "{{.Server.Version}}"], capture_output=True, text=True
+        )
         if told.returncode:
             raise GeoductError(
                 f"no Docker engine answers ({_last(told.stderr)}): start it (tests/services/docker.sh start does on Debian)"
@@ -83,7 +85,16 @@ class Docker:
 
     def build(self, *words: str) -> None:
         """`docker build` of the recipe, its log shown as it comes."""
-        command = [self.client, "build", "--file", str(HERE / "Dockerfile"), *_secrets(), *_proxies(), *words, str(ROOT)]
+        command = [
+            self.client,
+            "build",
+            "--file",
+            str(HERE / "Dockerfile"),
+            *_secrets(),
+            *_proxies(),
+            *words,
+            str(ROOT),
+        ]
         if subprocess.run(command, env={**os.environ, "DOCKER_BUILDKIT": "1"}).returncode:
             raise GeoductError("the image could not be built: the log above ends with the reason")
 
@@ -122,7 +133,9 @@ def _secrets() -> list[str]:
 
 def _proxies() -> list[str]:
     """Proxies as build arguments: those that Docker knows leave no trace in the image."""
-    names = [n for n in ("HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "http_proxy", "https_proxy", "no_proxy") if n in os.environ]
+    names = [
+        n for n in ("HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "http_proxy", "https_proxy", "no_proxy") if n in os.environ
+    ]
     return [word for name in names for word in ("--build-arg", name)]
 
 
@@ -268,7 +281,9 @@ def main() -> None:
         size = int(docker.inspect(image)["Size"])
         write_entry(given.lock, name, Image(reference, source[0], f"{base.name}@{base.digest}", size))
         done = time.monotonic()
-        print(f"{name}: {size / 1e6:.0f} MB, built in {built - start:.0f} s, pushed in {done - built:.0f} s\n  {reference}")
+        print(
+            f"{name}: {size / 1e6:.0f} MB, built in {built - start:.0f} s, pushed in {done - built:.0f} s\n  {reference}"
+        )
 
 
 if __name__ == "__main__":

@@ -14,7 +14,9 @@ PYTHON = "/opt/geoduct/bin/python"
 def debian_packages() -> list[dict[str, Any]]:
     """Components for what dpkg has installed, named by package URL."""
     fields = "${Package}\t${Version}\t${Architecture}\t${db:Status-Status}\n"
-    listed = subprocess.run(["dpkg-query", "--show", f"--showformat={fields}"], check=True, capture_output=True, text=True)
+    listed = subprocess.run(
+        ["dpkg-query", "--show", f"--showformat={fields}"], check=True, capture_output=True, text=True
+    )
     rows = (line.split("\t") for line in listed.stdout.splitlines())
     return [
         {

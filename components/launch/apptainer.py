@@ -10,6 +10,7 @@ import json
 import os
 import shutil
 import signal
+import struct
 import subprocess
 import tempfile
 from pathlib import Path
@@ -48,13 +49,18 @@ def check(plan: Plan) -> None:
         raise GeoductError("there is no apptainer on PATH: install it, or load the module that has it")
     if not sif.is_file():
         raise GeoductError(f"{sif} does not exist: make it from the image (make sif)")
+    whole, found = _whole_size(sif), sif.stat().st_size
+    if found < whole:
+        raise GeoductError(
+            f"{sif} is truncated: it has {found} of {whole} bytes; remove it and make it again (make sif)"
+        )
     told = subprocess.run(["apptainer", "inspect", "--json", "--labels", str(sif)], capture_output=True, text=True)
     try:
         labels = json.loads(told.stdout)["data"]["attributes"]["labels"]
     except (ValueError, KeyError, TypeError):
         why = told.stderr.strip().splitlines()
         raise GeoductError(
-            f"{sif} is no readable Apptainer image, perhaps truncated ({why[-1] if why else 'no labels'}): "
+            f"{sif} is no readable Apptainer image ({why[-1] if why else 'no labels'}): "
             "remove it and make it again (make sif)"
         ) from None
     source = labels.get(_LABEL, "")
@@ -63,6 +69,16 @@ def check(plan: Plan) -> None:
             f"{sif} was built from {source or 'an unknown image'}, but the lock names {plan.image.digest}: "
             "make it again (make sif)"
         )
+
+
+def _whole_size(sif: Path) -> int:
+    """Bytes of a SIF file as its header says: offset and size of its data, at byte 112 (SIF specification, header)."""
+    with sif.open("rb") as file:
+        header = file.read(128)
+    if len(header) < 128 or header[32:42] != b"SIF_MAGIC\0":
+        raise GeoductError(f"{sif} is no Apptainer image: it does not begin as one; make it again (make sif)")
+    offset, size = struct.unpack_from("<2q", header, 112)
+    return int(offset + size)
 
 
 def run(plan: Plan) -> int:
@@ -74,20 +90,17 @@ def run(plan: Plan) -> int:
     check(plan)
     with tempfile.TemporaryDirectory(prefix="geoduct-") as scratch:
         variables = {**os.environ, **environment(plan), "APPTAINER_WORKDIR": scratch}
-        child = subprocess.Popen(command(plan), env=variables)
-        before = signal.signal(signal.SIGTERM, lambda number, _: child.send_signal(number))
+        # In a session of its own, so that a signal reaches it once, through us, whoever sent it and to whom.
+        child = subprocess.Popen(command(plan), env=variables, start_new_session=True)
+        before = {
+            number: signal.signal(number, lambda number, _: child.send_signal(number))
+            for number in (signal.SIGINT, signal.SIGTERM)
+        }
         try:
-            code = _wait(child)
+            code = child.wait()
         finally:
-            signal.signal(signal.SIGTERM, before)
-    if code == -signal.SIGKILL or code == 128 + signal.SIGKILL:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+    if code in (-signal.SIGKILL, 128 + signal.SIGKILL):
         raise GeoductError(f"{plan.component} was killed in its container: out of memory, or by hand")
     return 128 - code if code < 0 else code
-
-
-def _wait(child: subprocess.Popen[bytes]) -> int:
-    while True:
-        try:
-            return child.wait()
-        except KeyboardInterrupt:
-            continue  # the terminal has told the child too; it ends by itself and says so
