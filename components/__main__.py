@@ -89,15 +89,18 @@ def _overview() -> str:
 
 
 def _verify(arguments: list[str]) -> None:
-    from components import artifacts
-    from components.artifacts.base import Artifact
+    from components import artifacts, objects
+    from components.artifacts.base import MANIFEST, Artifact
 
     if len(arguments) != 1 or arguments[0].startswith("-"):
         raise GeoductError("usage: geoduct verify <path of an artifact>")
-    kind = str(Artifact(arguments[0]).manifest["kind"])
+    path = arguments[0]
+    if objects.is_object(path):
+        path = str(objects.fetch(path, None, MANIFEST, anew=True))
+    kind = str(Artifact(path).manifest["kind"])
     if kind not in artifacts.MODULES:
         raise GeoductError(f"{arguments[0]} is a {kind!r}, which this version of Geoduct does not know")
-    artifact = getattr(artifacts, kind).open(arguments[0])
+    artifact = getattr(artifacts, kind).open(path)
     artifact.verify()
     print(f"{arguments[0]}: {kind}, {len(artifact.manifest['files'])} files, {artifact.digest}: as written")
 

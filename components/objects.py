@@ -15,7 +15,7 @@ import json
 import os
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor, as_completed
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -53,8 +53,10 @@ def staging_place(url: str) -> Path:
     )
 
 
-def fetch(url: str, kind: str, manifest_name: str) -> Path:
-    """A local copy of a finished artifact, every file compared with its manifest.
+def fetch(url: str, kind: str | None, manifest_name: str, *, anew: bool = False) -> Path:
+    """A local copy of a finished artifact (of any kind if `kind` is none), every file compared with its manifest.
+
+    `anew` fetches even what the cache holds.
 
     Raises:
         GeoductError: nothing finished is there, it is of another kind, it is damaged, or the store refuses us.
@@ -65,11 +67,13 @@ def fetch(url: str, kind: str, manifest_name: str) -> Path:
             text = store.cat_file(f"{url.rstrip('/')}/{manifest_name}")
         except FileNotFoundError:
             _bucket(store, url)
-            raise GeoductError(f"{url} is no finished {kind}: it has no {manifest_name}") from None
+            raise GeoductError(f"{url} is no finished {kind or 'artifact'}: it has no {manifest_name}") from None
     manifest = _parse(text, f"{url.rstrip('/')}/{manifest_name}")
-    if manifest.get("kind") != kind:
+    if kind and manifest.get("kind") != kind:
         raise GeoductError(f"{url} is a {manifest.get('kind')}, but a {kind} is expected here")
     place = cache() / "artifacts" / hashlib.sha256(text).hexdigest()[:32]
+    if anew:
+        storage.remove(place)
     if (place / manifest_name).is_file():
         return place
     staged = storage.stage(place, place.name)
@@ -118,7 +122,7 @@ def put(folder: Path, url: str, manifest_name: str) -> None:
     store, root = _store(), url.rstrip("/")
     files = {p.relative_to(folder).as_posix(): p for p in sorted(folder.rglob("*")) if p.is_file()}
     manifest = files.pop(manifest_name)
-    with _plain_errors(url, "written"):
+    with _plain_errors(url, "written"), _nothing_left(store, root, files):
         before = _names(store, url)
         if manifest_name in before:
             store.rm_file(f"{root}/{manifest_name}")
@@ -136,6 +140,17 @@ def put(folder: Path, url: str, manifest_name: str) -> None:
         store.put_file(str(manifest), f"{root}/{manifest_name}")
 
 
+@contextmanager
+def _nothing_left(store: S3FileSystem, root: str, names: Iterable[str]) -> Iterator[None]:
+    """After an upload that failed, remove what it has written, as far as the store still lets us."""
+    try:
+        yield
+    except BaseException:
+        with suppress(Exception):
+            store.rm([f"{root}/{name}" for name in names if store.exists(f"{root}/{name}")])
+        raise
+
+
 def _store() -> S3FileSystem:
     from s3fs import S3FileSystem
 
@@ -148,8 +163,10 @@ def _store() -> S3FileSystem:
 
 def _bucket(store: S3FileSystem, url: str) -> None:
     bucket = url.removeprefix(SCHEME).split("/")[0]
-    if not store.exists(bucket):
-        raise GeoductError(f"{url}: there is no bucket {bucket!r} at this endpoint")
+    try:
+        store.call_s3("list_objects_v2", Bucket=bucket, MaxKeys=1)  # a HEAD would not say why it is denied
+    except FileNotFoundError:
+        raise GeoductError(f"{url}: there is no bucket {bucket!r} at this endpoint") from None
 
 
 def _listing(store: S3FileSystem, url: str) -> dict[str, dict[str, Any]]:

@@ -1,5 +1,7 @@
 """Running a component on this machine: open the inputs, stage the outputs, call the function, seal and publish.
 
+An artifact on object storage is worked on as a local copy; see `components.objects`.
+
 Of several ranks each opens the inputs, but rank 0 alone stages, seals and publishes; the others write, if at all, into
 the folders that it has staged.
 """
@@ -17,8 +19,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from components import __version__, artifacts, ranks, storage
-from components.artifacts.base import is_artifact
+from components import __version__, artifacts, objects, ranks, storage
+from components.artifacts.base import MANIFEST, is_artifact
 from components.errors import GeoductError, Halted
 from components.spec import Spec
 
@@ -58,7 +60,7 @@ def _run(
     places = {s.name: _location(given[s.name]) for s in spec.slots if s.name in given}
     _refuse_overlap(spec, places)
     opened = {s.name: getattr(artifacts, s.kind).open(places[s.name]) for s in spec.inputs if s.name in places}
-    targets = {s.name: Path(places[s.name]) for s in spec.outputs if s.name in places}
+    targets = {s.name: places[s.name] for s in spec.outputs if s.name in places}
     provenance: dict[str, Any] = {
         "component": spec.name,
         "parameters": parameters,
@@ -93,14 +95,16 @@ def _refuse_overlap(spec: Spec, places: Mapping[str, str]) -> None:
     resolved = {name: Path(place).resolve() for name, place in places.items()}
     for out in (s for s in spec.outputs if s.name in places):
         path = resolved[out.name]
-        if re.match(r"^\w+://", places[out.name]):
-            raise GeoductError(f"{out.flag} is {places[out.name]!r}; expected a path on this machine")
+        if re.match(r"^\w+://", places[out.name]) and not objects.is_object(places[out.name]):
+            raise GeoductError(f"{out.flag} is {places[out.name]!r}; expected a path on this machine or an s3:// URL")
         for name, other in resolved.items():
             if name != out.name and (path == other or path in other.parents or other in path.parents):
                 raise GeoductError(
                     f"{out.flag} {places[out.name]} overlaps with --{name.replace('_', '-')} {places[name]}"
                 )
-        if path.exists() and not is_artifact(path) and not (path.is_dir() and not any(path.iterdir())):
+        if objects.is_object(places[out.name]):
+            objects.refuse_foreign(places[out.name], out.flag, MANIFEST)
+        elif path.exists() and not is_artifact(path) and not (path.is_dir() and not any(path.iterdir())):
             raise GeoductError(
                 f"{places[out.name]} exists and is no Geoduct artifact; remove it or choose another {out.flag}"
             )
@@ -113,8 +117,9 @@ def _key(provenance: Mapping[str, Any]) -> str:
 
 
 @contextmanager
-def _staged(targets: Mapping[str, Path], resume: bool, key: str, crew: ranks.Ranks) -> Iterator[dict[str, Path]]:
-    """Give each output a staging folder beside its place; on success move all into place.
+def _staged(targets: Mapping[str, str], resume: bool, key: str, crew: ranks.Ranks) -> Iterator[dict[str, Path]]:
+    """Give each output a staging folder beside its place, or in the cache for one on object storage; on success move
+    or upload all into place.
 
     After bad input nothing is left. A resumable run that was interrupted or halted, or that the machine failed, keeps
     its staging folder for the next run with the same key; so does one that had taken a folder over, whatever ends it:
@@ -128,12 +133,17 @@ def _staged(targets: Mapping[str, Path], resume: bool, key: str, crew: ranks.Ran
     taken = False
     try:
         for name, target in targets.items():
-            staged[name] = storage.stage(target, key if resume else storage.FRESH)
+            beside = objects.staging_place(target) if objects.is_object(target) else Path(target)
+            staged[name] = storage.stage(beside, key if resume else storage.FRESH)
             taken = taken or staged[name].exists()
         crew.share({name: str(path) for name, path in staged.items()})
         yield staged
         for name, target in targets.items():
-            storage.publish(staged[name], target)
+            if objects.is_object(target):
+                objects.put(staged[name], target, MANIFEST)
+                storage.remove(staged[name].parent)
+            else:
+                storage.publish(staged[name], Path(target))
     except BaseException as error:
         refused = isinstance(error, GeoductError) and not isinstance(error, Halted)
         if not resume or (refused and not taken and not isinstance(error.__cause__, OSError)):
@@ -143,7 +153,7 @@ def _staged(targets: Mapping[str, Path], resume: bool, key: str, crew: ranks.Ran
 
 
 @contextmanager
-def _plain_errors(opened: Mapping[str, Any], targets: Mapping[str, Path]) -> Iterator[None]:
+def _plain_errors(opened: Mapping[str, Any], targets: Mapping[str, str]) -> Iterator[None]:
     """Turn what the machine or a damaged input did to us into one sentence; let real defects through."""
     try:
         yield
@@ -151,7 +161,7 @@ def _plain_errors(opened: Mapping[str, Any], targets: Mapping[str, Path]) -> Ite
         raise
     except Exception as error:
         if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
-            where = ", ".join(str(t) for t in targets.values())
+            where = ", ".join(targets.values())
             raise GeoductError(f"the disk is full: {where} could not be written") from error
         for artifact in opened.values():
             if hasattr(artifact, "verify"):

@@ -59,7 +59,7 @@ def run_locally(pipeline: Pipeline, values: Mapping[str, Any], root: Path, *, ca
     for image in images().values():
         fetch(client, image)
     root = root.absolute()
-    storage.parent(root / RECORDS / "any")
+    storage.folder(root / RECORDS)
     with _alone(root):
         _forget_removed(root / RECORDS / "cache")
         request = {
