@@ -41,7 +41,7 @@ class Pipeline:
     """A pipeline: its body, what it is given beside the root, and whose components' parameters it has.
 
     `inputs` and `outputs` are names and types of what is given to the body and of what it returns; `within`
-    are the pipelines that it has as tasks.
+    are the pipelines that it has as tasks, `own` the parameters, as `<component>_<parameter>`, that it sets itself.
     """
 
     name: str
@@ -50,6 +50,7 @@ class Pipeline:
     components: tuple[str, ...]
     outputs: Mapping[str, Any]
     within: tuple[Pipeline, ...] = ()
+    own: tuple[str, ...] = ()
 
     @property
     def summary(self) -> str:
@@ -110,6 +111,7 @@ class Tasks:
     ) -> dsl.PipelineTask:
         task = made(**arguments)
         task.set_env_variable("GEODUCT_IMAGE", self.images[image].reference)
+        task.set_env_variable("GEODUCT_CACHE", "/tmp/geoduct")  # the one folder that any user of an image may write
         self.cluster.equip(task, name, cacheable)
         return task
 
@@ -164,7 +166,7 @@ def pipeline_inputs(pipeline: Pipeline) -> dict[str, type]:
     ports: dict[str, type] = {"root": str, **pipeline.inputs}
     for component in pipeline.components:
         ports |= {f"{component}_{p.name}": kfp_type(p) for p in load(component).spec.parameters}
-    return ports
+    return {name: kind for name, kind in ports.items() if name not in pipeline.own}
 
 
 def graph(

@@ -25,7 +25,7 @@ HERE = Cluster(branches=2)
 
 def work(request: dict[str, Any]) -> dict[str, Any]:
     """Run the pipeline; what comes of it, or under `error` why nothing does."""
-    records = Path(request["root"]) / ".kubeflow"
+    records = Path(request["records"])
     local.init(
         local.DockerRunner(**request["container"]),
         pipeline_root=str(records / "runs"),
@@ -51,6 +51,6 @@ def _plain(value: Any) -> Any:
 
 if __name__ == "__main__":
     warnings.simplefilter("ignore")
-    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stdout)  # else nobody hears of cached tasks
+    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stdout)  # else cached tasks are not told
     answer = work(json.load(sys.stdin))
     Path(sys.argv[1]).write_text(json.dumps(answer))

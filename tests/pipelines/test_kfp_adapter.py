@@ -152,8 +152,8 @@ def test_contents_that_changed_since_are_refused(archive: Path, tmp_path: Path) 
         (["label", '{"outputs": {"outputFile": "x"}}', JOB, "labels"], "names no file"),
         (["identify", '{"outputs": {"outputFile": "x"}}', JOB], "location is None; expected text"),
         (
-            ["label", '{"inputs": {"parameterValues": {"root": "s3://b"}}, "outputs": {"outputFile": "x"}}', JOB],
-            "root is 's3://b'; expected a folder",
+            ["label", '{"inputs": {"parameterValues": {"root": "gs://b"}}, "outputs": {"outputFile": "x"}}', JOB],
+            "root is 'gs://b'; expected a folder or an s3:// URL",
         ),
     ],
 )

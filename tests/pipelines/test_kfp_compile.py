@@ -99,6 +99,8 @@ def test_parameters_of_the_pipeline_are_those_of_its_components(
     for component in pipeline.components:
         for parameter in load(component).spec.parameters:
             name = f"{component}_{parameter.name}"
+            if name in pipeline.own:
+                continue
             expected.add(name)
             value = PARAMS.get(component, {}).get(parameter.name, parameter.default)
             assert declared[name]["parameterType"] == TYPES[kfp_type(parameter)]
@@ -129,7 +131,7 @@ def test_tasks_get_what_the_cluster_file_says(tmp_path: Path) -> None:
         """
         branches: 7
         backoff: {first: 5s, factor: 3.0, longest: 60s}
-        volume: {claim: mine, path: /mine}
+        volume: {claim: mine, path: /mine, user: 1000, group: 100}
         secret: {name: s3, variables: {key: AWS_ACCESS_KEY_ID}}
         defaults: {cpu: 500m, memory: 1Gi, retries: 3}
         tasks:
@@ -158,6 +160,8 @@ def test_tasks_get_what_the_cluster_file_says(tmp_path: Path) -> None:
     assert asked["exec-predict"]["nodeSelector"] == {"labels": {"zone": "a"}}
     for executor in asked.values():
         assert executor["pvcMount"][0]["mountPath"] == "/mine"
+        context = executor["securityContext"]
+        assert (int(context["runAsUser"]), int(context["runAsGroup"]), context["runAsNonRoot"]) == (1000, 100, True)
         assert executor["secretAsEnv"][0]["keyToEnv"][0]["envVar"] == "AWS_ACCESS_KEY_ID"
 
 
@@ -199,6 +203,14 @@ def test_the_cluster_file_that_comes_with_geoduct_names_only_tasks_of_its_pipeli
 def test_a_wrong_parameter_is_one_sentence(overrides: list[str], sentence: str) -> None:
     with pytest.raises(GeoductError, match=sentence):
         arguments(PIPELINES["training"], PARAMS, settings(overrides))
+
+
+def test_what_a_pipeline_sets_itself_is_not_for_others_to_set() -> None:
+    inference = PIPELINES["inference"]
+    assert "acquire_ids" not in arguments(inference, {"acquire": {"ids": None}}, {})
+    for params, overrides in (({"acquire": {"ids": ["a"]}}, {}), ({}, {"acquire.ids": "a"})):
+        with pytest.raises(GeoductError, match=r"pipeline inference sets acquire\.ids itself"):
+            arguments(inference, params, overrides)
 
 
 def test_what_is_set_goes_before_params_and_both_before_the_signature() -> None:
