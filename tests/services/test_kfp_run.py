@@ -24,7 +24,7 @@ pytestmark = pytest.mark.services
 SMALL = {
     "acquire": {"max_cloud": 60.0},
     "patch": {"size": 64, "stride": 64, "block": 640.0, "rare": "ignore"},
-    "train": {"epochs": 1, "encoder": "tu-test_resnet", "decoder": [8, 8, 8, 8, 8], "workers": 1},
+    "train": {"epochs": 1, "encoder": "tu-test_resnet", "decoder": [8, 8, 8, 8, 8], "workers": 1, "batch_size": 4},
     "evaluate": {"bootstrap": 10},
 }
 
