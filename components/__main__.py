@@ -18,6 +18,7 @@ from components.spec import Spec
 TOOLS = {
     "verify": "Re-read an artifact and compare every byte with its manifest.",
     "experiment": "Say which experiment is active, or write params.yaml for another one.",
+    "hpc": "On a supercomputer: the environment of a site, a check before the first job (geoduct hpc --help).",
 }
 
 
@@ -150,6 +151,10 @@ def dispatch(arguments: list[str]) -> int:
             from components.kubeflow import execute
 
             execute(rest)
+        case ["hpc", *rest]:
+            from components.hpc.command import main as hpc
+
+            return hpc(rest)
         case [name, *rest] if name in COMPONENTS:
             return _run(name, rest)
         case [name, *_]:

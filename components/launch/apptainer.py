@@ -16,21 +16,29 @@ import tempfile
 from pathlib import Path
 
 from components.errors import GeoductError
-from components.launch.images import sif_path
+from components.launch.images import Image, sif_path
 from components.launch.plan import Plan
 
 _LABEL = "org.label-schema.usage.singularity.deffile.from"
 _NVIDIA = Path("/dev/nvidiactl")
 
 
-def command(plan: Plan) -> list[str]:
-    """The words of `apptainer exec …` for a plan; variables travel apart from it, see `environment`."""
-    words = ["apptainer", "exec", "--containall", "--cleanenv", "--no-eval", "--no-privs", "--pwd", "/"]
+def command(plan: Plan, images: Path | None = None) -> list[str]:
+    """The words of `apptainer exec …` for a plan; variables travel apart from it, see `environment`.
+
+    `images` is the folder of the Apptainer images, if they are not where they are on this machine.
+    """
+    words = ["apptainer", "exec", "--contain", "--cleanenv", "--no-eval", "--no-privs", "--pwd", "/"]
     if plan.image_name == "learn" and _NVIDIA.exists():
         words.append("--nv")
     for mount in plan.mounts:
         words += ["--bind", f"{mount.path}:{mount.path}{'' if mount.writable else ':ro'}"]
-    return [*words, str(sif_path(plan.image_name)), *plan.command]
+    return [*words, str(_sif(plan, images)), *plan.command]
+
+
+def _sif(plan: Plan, images: Path | None) -> Path:
+    found = sif_path(plan.image_name)
+    return images / found.name if images else found
 
 
 def environment(plan: Plan) -> dict[str, str]:
@@ -38,13 +46,21 @@ def environment(plan: Plan) -> dict[str, str]:
     return {f"APPTAINERENV_{name}": value for name, value in plan.environment.items()}
 
 
-def check(plan: Plan) -> None:
+def check(plan: Plan, images: Path | None = None) -> None:
     """See that the image is there and was built from what the lock names.
 
     Raises:
         GeoductError: Apptainer or the image is missing or unreadable, or the image is another.
     """
-    sif = sif_path(plan.image_name)
+    check_sif(_sif(plan, images), plan.image)
+
+
+def check_sif(sif: Path, image: Image) -> None:
+    """See that a file is a whole Apptainer image, built from that very image.
+
+    Raises:
+        GeoductError: Apptainer or the file is missing or unreadable, or it was built from another image.
+    """
     if shutil.which("apptainer") is None:
         raise GeoductError("there is no apptainer on PATH: install it, or load the module that has it")
     if not sif.is_file():
@@ -64,9 +80,9 @@ def check(plan: Plan) -> None:
             "remove it and make it again (make sif)"
         ) from None
     source = labels.get(_LABEL, "")
-    if source.rpartition("@")[2] != plan.image.digest:
+    if source.rpartition("@")[2] != image.digest:
         raise GeoductError(
-            f"{sif} was built from {source or 'an unknown image'}, but the lock names {plan.image.digest}: "
+            f"{sif} was built from {source or 'an unknown image'}, but the lock names {image.digest}: "
             "make it again (make sif)"
         )
 

@@ -28,7 +28,7 @@ status() {
 
 # The machine's own mirror, whatever it is; `Origin` keeps third-party repositories out.
 mirror() {
-    local site
+    local site # $(REPO_URI) is apt's to expand
     site=$(apt-get indextargets --format '$(REPO_URI)' 'Created-By: Packages' 'Origin: Debian' 'Label: Debian' | sort -u | head -n 1)
     echo "${site:-http://deb.debian.org/debian/}"
 }
