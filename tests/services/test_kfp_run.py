@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import json
 import os
+import pwd
+import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+import sysconfig
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import docker
 import pytest
@@ -17,6 +21,7 @@ from components import artifacts
 from components.launch.docker import LABEL
 from components.launch.images import locked
 from tests.conftest import ROOT
+from tests.services.cluster import interpreter
 from tests.services.runs import run as geoduct
 
 pytestmark = pytest.mark.services
@@ -233,3 +238,62 @@ def test_what_is_wrong_with_docker_or_the_image(images: Path, archive: Path, tmp
     assert "of the lock is neither here nor to be had from its registry" in said
     _, said = run("training", archive, tmp_path / "root", status=2, GEODUCT_IMAGES="/nowhere.yaml")
     assert said == "pipelines: /nowhere.yaml does not exist: make the images first (make images)\n"
+
+
+@pytest.fixture
+def other(tmp_path: Path) -> Iterator[Callable[..., subprocess.CompletedProcess[str]]]:
+    """Run a training as an ordinary user, in a folder of theirs, with or without leave to speak to the engine."""
+    python = interpreter()
+    account = pwd.getpwnam("nobody")
+    packages = sysconfig.get_paths()["purelib"]
+    readable = all(
+        p.stat().st_mode & 0o005 == 0o005 for place in (ROOT, Path(packages)) for p in (place, *place.parents)
+    )
+    if python is None or not readable:
+        pytest.skip("an ordinary user may not read this checkout, its packages or its Python")
+    with TemporaryDirectory(dir="/var/tmp") as theirs:  # pytest's folders are root's alone
+        os.chown(theirs, account.pw_uid, account.pw_gid)
+
+        def run_as(archive: Path, *words: str, groups: list[int]) -> subprocess.CompletedProcess[str]:
+            shutil.copytree(archive, Path(theirs) / "archive", dirs_exist_ok=True)
+            lock = shutil.copy(os.environ["GEODUCT_IMAGES"], Path(theirs) / "lock.yaml")
+            given = ["--set", f"catalog={theirs}/archive", "--set", f"labels={theirs}/archive/corine.tif", *words]
+            return subprocess.run(
+                [python, "-m", "pipelines", "run", "training", "--root", f"{theirs}/root", *given],
+                cwd=ROOT,
+                env={
+                    "PATH": "/usr/bin:/bin",
+                    "HOME": theirs,
+                    "PYTHONPATH": f"{ROOT}:{packages}",
+                    "GEODUCT_IMAGES": lock,
+                },
+                user=account.pw_uid,
+                group=account.pw_gid,
+                extra_groups=groups,
+                capture_output=True,
+                text=True,
+            )
+
+        yield run_as
+
+
+def test_an_ordinary_user_owns_what_is_made(
+    other: Callable[..., subprocess.CompletedProcess[str]], archive: Path
+) -> None:
+    socket = Path("/var/run/docker.sock").stat().st_gid
+    ended = other(archive, "--set", "patch.size=4096", groups=[socket])  # as far as patch will do
+    assert ended.stderr.startswith("pipelines: pipeline training failed: patch: ")
+    root = Path(ended.stdout.partition("composite_location: '")[2].partition("'")[0]).parent
+    made = [*root.rglob("*")]
+    assert {p.name.rpartition("-")[0] for p in root.iterdir()} >= {"scenes_list", "scenes", "composite", "labels"}
+    assert {p.stat().st_uid for p in made} == {pwd.getpwnam("nobody").pw_uid}
+
+
+def test_a_user_who_may_not_speak_to_the_engine_is_told(
+    other: Callable[..., subprocess.CompletedProcess[str]], archive: Path
+) -> None:
+    ended = other(archive, groups=[])
+    assert ended.returncode == 2
+    assert ended.stderr == (
+        "pipelines: no permission on the Docker engine's /var/run/docker.sock: join the group docker\n"
+    )
