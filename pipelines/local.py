@@ -62,7 +62,7 @@ def run_locally(pipeline: Pipeline, values: Mapping[str, Any], root: str, *, cac
         fetch(client, image)
     if objects.is_object(root):
         records = objects.cache() / "pipelines" / hashlib.sha256(root.encode()).hexdigest()[:16]
-        work = objects.cache() / WORK
+        work = records / WORK
     else:
         root = str(Path(root).absolute())
         records, work = Path(root) / RECORDS, Path(root) / WORK
@@ -74,7 +74,7 @@ def run_locally(pipeline: Pipeline, values: Mapping[str, Any], root: str, *, cac
             "values": {**values, "root": root},
             "records": str(records),
             "cache": cache,
-            "container": _container(client, pipeline, {**values, "root": root}),
+            "container": _container(client, pipeline, {**values, "root": root}, records),
         }
         try:
             began = int(time.time())
@@ -113,24 +113,20 @@ def _alone(records: Path, root: str) -> Iterator[None]:
         yield
 
 
-def _container(client: DockerClient, pipeline: Pipeline, values: Mapping[str, Any]) -> dict[str, Any]:
+def _container(client: DockerClient, pipeline: Pipeline, values: Mapping[str, Any], records: Path) -> dict[str, Any]:
     """Arguments for the engine that are the same for every task: the root to write in, the inputs to read."""
     files, environment = passed_environment()
-    mounts = [*files]
-    for name in ("root", *pipeline.inputs):
+    mounts = [*files, Mount(records, True)]
+    for name in (n for n in ("root", *pipeline.inputs) if Source(values[n]).is_path):
         place = Path(values[name])
-        if objects.is_object(values[name]):
-            storage.folder(objects.cache())
-            mounts.append(Mount(objects.cache(), True))
-            environment = {**environment, "GEODUCT_CACHE": str(objects.cache())}
-        elif Source(values[name]).is_path:
-            mounts.append(Mount(place.parent if place.is_file() else place, name == "root"))
+        mounts.append(Mount(place.parent if place.is_file() else place, name == "root"))
     for component in pipeline.components:
         for parameter in (p for p in load(component).spec.parameters if p.file):
             named = Path(str(values[f"{component}_{parameter.name}"]))
             if named.is_file():
                 mounts.append(Mount(named, False))
-    return settings(client, merge(mounts), environment, gpus=True)
+    # A cache of this root's own: what is unfinished in it goes when the run ends.
+    return settings(client, merge(mounts), {**environment, "GEODUCT_CACHE": str(records)}, gpus=True)
 
 
 def _forget_removed(cache: Path) -> None:
