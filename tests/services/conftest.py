@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,10 +13,10 @@ from typing import NoReturn
 
 import pytest
 
-from components.launch.images import lock_path, read_lock, sif_path
 from tests.services.cluster import User, interpreter, user_of_cluster
 
 HERE = Path(__file__).parent
+ROOT = HERE.parents[1]
 
 
 def unavailable(service: str, why: str) -> NoReturn:
@@ -81,20 +82,42 @@ def s3() -> Iterator[dict[str, str]]:
 
 
 @pytest.fixture(scope="session")
-def images() -> Path:
-    """The lock of images that holds here."""
-    if not lock_path().is_file():
-        unavailable("the lock of images", f"there is no {lock_path()}; make images writes it")
-    return lock_path().absolute()
+def docker() -> Iterator[None]:
+    """A Docker engine on the default socket."""
+    with service("docker"):
+        yield
 
 
 @pytest.fixture(scope="session")
-def sifs(images: Path) -> Path:
-    """The folder of the Apptainer images of the lock."""
-    for name in read_lock(images):
-        if not sif_path(name).is_file():
-            unavailable(f"the Apptainer image {name}", f"there is no {sif_path(name)}; make sif builds it")
-    return sif_path("data").parent
+def registry() -> Iterator[None]:
+    """An OCI registry on 127.0.0.1:5000."""
+    with service("registry"):
+        yield
+
+
+def made(module: str) -> None:
+    """Run a tool of `containers/` to its end."""
+    done = subprocess.run([sys.executable, "-m", module], cwd=ROOT, capture_output=True, text=True)
+    if done.returncode:
+        pytest.fail(done.stderr[-2000:])
+
+
+@pytest.fixture(scope="session")
+def images(docker: None, registry: None) -> Path:
+    """The lock of images, built from these sources; with `GEODUCT_IMAGES` set, that one as it is."""
+    if named := os.environ.get("GEODUCT_IMAGES"):
+        return Path(named)
+    made("containers.build")
+    return ROOT / "containers" / "images.lock.yaml"
+
+
+@pytest.fixture(scope="session")
+def sifs(images: Path, apptainer: None) -> Path:
+    """The folder of the Apptainer images of that lock; with `GEODUCT_SIF` set, that one as it is."""
+    if named := os.environ.get("GEODUCT_SIF"):
+        return Path(named)
+    made("containers.sif")
+    return images.parent / "sif"
 
 
 @pytest.fixture
