@@ -98,7 +98,7 @@ def test_learn_finds_its_packages_consistent_and_bytecode_compiled(images: Path)
     probe = (
         "import torch, torchvision, lightning, timm, sklearn, matplotlib.pyplot as p;"
         "import segmentation_models_pytorch as smp;"
-        "smp.Unet('resnet18', encoder_weights=None, in_channels=3)(torch.zeros(1, 3, 32, 32));"
+        "smp.Unet('resnet18', encoder_weights=None, in_channels=3).eval()(torch.zeros(1, 3, 32, 32));"
         "p.figure(); print(torch.__cached__.endswith('.pyc'), torch.version.cuda is not None)"
     )
     command = [*ODD_USER, "--tmpfs", "/tmp", "--env", "MPLCONFIGDIR=/tmp", read_lock(images)["learn"].reference]
