@@ -67,16 +67,16 @@ def curve(user: User, model: str) -> np.ndarray:
     return np.genfromtxt(user.project / model / "history.csv", delimiter=",", skip_header=1)
 
 
-def test_slurm_warns_a_job_before_its_walltime(user_images: User) -> None:
+def test_slurm_warns_a_job_before_its_walltime(user: User) -> None:
     # Asked for so early that SLURM, which looks every half a minute, warns soon after the start.
     waiting = 'until test -e "$GEODUCT_STOP_FILE"; do sleep 0.1; done; exit 75'
-    done = user_images.run(
+    done = user.run(
         "bash",
         "-c",
         f"{ENVIRONMENT} sbatch --wait --time=1 --signal=B:USR1@50 --output=log hpc/stage.sbatch bash -c '{waiting}'",
     )
-    assert done.returncode == 75, (user_images.project / "log").read_text()
-    assert user_images.leftovers() == []
+    assert done.returncode == 75, (user.project / "log").read_text()
+    assert user.leftovers() == []
 
 
 def test_stopped_before_its_walltime_it_reaches_the_same_end(user: User) -> None:
