@@ -52,7 +52,7 @@ def chain(geoduct: Geoduct, archive: Path, out: Path) -> None:
 
 
 def digests(folder: Path) -> dict[str, str]:
-    """Of every artifact; of the Report's files all but the page, which names the images that its inputs were made in."""
+    """Of every artifact; of the Report all but its page, which names the images that its inputs were made in."""
     found = {name: getattr(artifacts, kind).open(folder / name) for name, kind in KINDS.items()}
     files = found.pop("report").manifest["files"]
     scores = {f"report/{name}": entry["sha256"] for name, entry in files.items() if not name.endswith(".html")}
