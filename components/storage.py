@@ -87,6 +87,16 @@ def stage(target: Path, key: str = FRESH) -> Path:
     return staged
 
 
+def sweep(target: Path) -> None:
+    """Remove what processes of this machine that are dead left beside `target`, save what a later run goes on from."""
+    for remains in target.absolute().parent.glob(".*.partial"):
+        found = _NAME.match(remains.name)
+        if not found or found["target"] != target.name or found["key"] != FRESH:
+            continue
+        if found["host"] == socket.gethostname() and not _running(found["host"], int(found["pid"])):
+            remove(remains)
+
+
 def _old(target: Path) -> Path:
     return target.parent / f".{target.name}.old"
 

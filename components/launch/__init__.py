@@ -41,11 +41,17 @@ def launch(launcher: str, spec: Spec, arguments: Mapping[str, Any]) -> int:
     Raises:
         GeoductError: the arguments are refused, or the launcher cannot run the image; nothing was started then.
     """
-    from components.launch.plan import make_plan, prepare_outputs
+    from components import storage
+    from components.launch.plan import make_plan
 
     plan = make_plan(spec, arguments)
-    prepare_outputs(spec, arguments)
-    return int(importlib.import_module(f"components.launch.{launcher}").run(plan))
+    for output in plan.outputs:
+        storage.parent(output)  # as the user who asks: a container engine would make it as root
+    try:
+        return int(importlib.import_module(f"components.launch.{launcher}").run(plan))
+    finally:
+        for output in plan.outputs:
+            storage.sweep(output)  # what was killed in its container could not clear up after itself
 
 
 def preview(launcher: str, spec: Spec, arguments: Mapping[str, Any]) -> str:

@@ -67,7 +67,7 @@ def run(plan: Plan) -> int:
             pid_mode="host",
             uts_mode="host",
             ipc_mode="host",
-            mem_limit=os.environ.get("GEODUCT_MEMORY") or None,
+            mem_limit=_memory(),
             device_requests=_gpus(client, plan),
         )
     try:
@@ -159,6 +159,18 @@ def _mounts(plan: Plan) -> list[Any]:
     from docker.types import Mount
 
     return [Mount(str(m.path), str(m.path), type="bind", read_only=not m.writable) for m in plan.mounts]
+
+
+def _memory() -> int | None:
+    """The container's limit in bytes, from `GEODUCT_MEMORY`."""
+    from docker.errors import DockerException
+    from docker.utils import parse_bytes
+
+    limit = os.environ.get("GEODUCT_MEMORY")
+    try:
+        return int(parse_bytes(limit)) if limit else None
+    except DockerException:
+        raise GeoductError(f"GEODUCT_MEMORY is {limit!r}; expected a number of bytes, or with k, m or g") from None
 
 
 def _gpus(client: DockerClient, plan: Plan) -> list[Any]:

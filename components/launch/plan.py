@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from components import storage
 from components.artifacts.source import Source
 from components.errors import GeoductError
 from components.launch.images import Image, locked
@@ -63,6 +62,7 @@ class Plan:
     image_name: str
     image: Image
     command: tuple[str, ...]
+    outputs: tuple[Path, ...]
     mounts: tuple[Mount, ...]
     environment: Mapping[str, str]
 
@@ -80,20 +80,10 @@ def make_plan(spec: Spec, arguments: Mapping[str, Any]) -> Plan:
         image_name=spec.image,
         image=(image := locked(spec.image)),
         command=tuple(command_line(spec, arguments)),
+        outputs=tuple(_local(s, given[s.name]) for s in spec.outputs if s.name in given),
         mounts=_merge([*files, *_mounts(spec, given), *_named_files(spec, arguments)]),
         environment={**variables, "GEODUCT_IMAGE": image.reference},
     )
-
-
-def prepare_outputs(spec: Spec, arguments: Mapping[str, Any]) -> None:
-    """Make the folders that outputs are put into, as the user who asks: a container engine would make them as root.
-
-    Raises:
-        GeoductError: one cannot be made or written.
-    """
-    for slot in spec.outputs:
-        if arguments.get(slot.name) is not None:
-            storage.parent(_local(slot, arguments[slot.name]))
 
 
 def command_line(spec: Spec, arguments: Mapping[str, Any]) -> list[str]:
