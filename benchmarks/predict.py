@@ -18,6 +18,9 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+from typing import Literal
+
+Precision = Literal["32", "bf16"]
 
 ROOT = Path(__file__).parents[1]
 ENVIRONMENT = {"OMP_WAIT_POLICY": "passive", **os.environ}
@@ -70,7 +73,7 @@ def make_model(path: Path) -> None:
     Model(path).seal({})
 
 
-def time_both(model: Path, scene: Path, scratch: Path, rounds: int, precision: str) -> dict[str, object]:
+def time_both(model: Path, scene: Path, scratch: Path, rounds: int, precision: Precision) -> dict[str, object]:
     """Seconds of the bare forward pass and of the whole of predict, in turn; `… cpu` of processor time, all threads."""
     import numpy as np
     import torch
@@ -100,7 +103,7 @@ def time_both(model: Path, scene: Path, scratch: Path, rounds: int, precision: s
 
     def whole() -> None:
         out = Map(scratch / "map")
-        predict_map(opened, composite, out, overlap=OVERLAP, batch_size=BATCH, precision=precision)  # type: ignore[arg-type]
+        predict_map(opened, composite, out, overlap=OVERLAP, batch_size=BATCH, precision=precision)
         shutil.rmtree(out.path)
 
     predictor.forward(batches[0])
@@ -136,9 +139,9 @@ def part(name: str, *arguments: object) -> str:
     return done.stdout
 
 
-def print_times(*arguments: object) -> None:
+def print_times(model: Path, scene: Path, scratch: Path, rounds: int, precision: Precision) -> None:
     """`time_both`, as JSON on standard output."""
-    print(json.dumps(time_both(*arguments)))  # type: ignore[arg-type]
+    print(json.dumps(time_both(model, scene, scratch, rounds, precision)))
 
 
 def main() -> None:

@@ -32,7 +32,7 @@ def _default(parameter: Parameter) -> str:
     value = parameter.default
     if value is None:
         return "none"
-    return " ".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
+    return " ".join(map(str, value)) if isinstance(value, tuple) else str(value)
 
 
 def parser_of(spec: Spec) -> ArgumentParser:
@@ -60,7 +60,7 @@ def parser_of(spec: Spec) -> ArgumentParser:
             settings.add_argument(*off, dest=p.name, action="store_const", const="false", help=SUPPRESS)
         else:
             types = (p.type, *get_args(p.type))
-            several = any(get_origin(t) in (list, tuple) for t in types)
+            several = any(get_origin(t) is tuple for t in types)
             settings.add_argument(*flags, dest=p.name, nargs="+" if several else None, metavar="VALUE", help=text)
     parser.add_argument("--dry-run", action="store_true", help="print what would be run, and run nothing")
     return parser

@@ -17,7 +17,7 @@ from collections.abc import Callable, Mapping
 from typing import Annotated, Any, Generic, ParamSpec, TypeVar, get_args, get_origin
 
 from components import artifacts
-from components.parameters import BOUNDS, Parameter
+from components.parameters import Bound, Parameter
 from components.parameters import File as File
 from components.parameters import Ge as Ge
 from components.parameters import Gt as Gt
@@ -73,7 +73,7 @@ def describe(function: Callable[..., None], image: Image, resumable: bool) -> Sp
         if parameter.default is inspect.Parameter.empty:
             raise TypeError(f"component {name}: parameter {parameter.name!r} needs a default")
         unit = next((n.name for n in notes if isinstance(n, Unit)), None)
-        bounds = tuple(n for n in notes if type(n) in BOUNDS)
+        bounds = tuple(n for n in notes if isinstance(n, Bound))
         file = any(isinstance(n, File) for n in notes)
         parameters.append(Parameter(parameter.name, kind, parameter.default, bounds, unit, about, file))
     return Spec(name, image, resumable, summary, description, tuple(slots), tuple(parameters))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 import typing
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -10,32 +11,27 @@ from typing import Any, Literal, get_args, get_origin
 from components.errors import GeoductError
 
 
-@dataclass(frozen=True, slots=True)
-class Ge:
+@dataclass(frozen=True)
+class Bound:
+    """A limit on the parameter; the kind says which."""
+
+    value: float
+
+
+class Ge(Bound):
     """The parameter is at least `value`."""
 
-    value: float
 
-
-@dataclass(frozen=True, slots=True)
-class Gt:
+class Gt(Bound):
     """The parameter is more than `value`."""
 
-    value: float
 
-
-@dataclass(frozen=True, slots=True)
-class Le:
+class Le(Bound):
     """The parameter is at most `value`."""
 
-    value: float
 
-
-@dataclass(frozen=True, slots=True)
-class Lt:
+class Lt(Bound):
     """The parameter is less than `value`."""
-
-    value: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,11 +46,11 @@ class File:
     """The text may be the path of a file, which a container has to be shown."""
 
 
-BOUNDS: dict[type, tuple[str, Callable[[Any, Any], bool]]] = {
-    Ge: ("at least", lambda found, limit: found >= limit),
-    Gt: ("more than", lambda found, limit: found > limit),
-    Le: ("at most", lambda found, limit: found <= limit),
-    Lt: ("less than", lambda found, limit: found < limit),
+BOUNDS: dict[type[Bound], tuple[str, Callable[[Any, Any], bool]]] = {
+    Ge: ("at least", operator.ge),
+    Gt: ("more than", operator.gt),
+    Le: ("at most", operator.le),
+    Lt: ("less than", operator.lt),
 }
 
 
@@ -65,7 +61,7 @@ class Parameter:
     name: str
     type: Any
     default: Any
-    bounds: tuple[Ge | Gt | Le | Lt, ...]
+    bounds: tuple[Bound, ...]
     unit: str | None
     help: str
     file: bool = False
@@ -92,7 +88,7 @@ class Parameter:
         except (ValueError, TypeError, StopIteration):
             shown = " ".join(map(str, found)) if isinstance(found, list | tuple) else found
             raise GeoductError(f"{self.flag} is {str(shown)!r}; expected {self.expected}") from None
-        for item in value if isinstance(value, list | tuple) else [value]:
+        for item in value if isinstance(value, tuple) else [value]:
             for bound in self.bounds if item is not None else ():
                 if not BOUNDS[type(bound)][1](item, bound.value):
                     raise GeoductError(f"{self.flag} is {item}; expected {self.expected}")
@@ -105,9 +101,9 @@ def _in_words(kind: Any) -> str:
     arguments = get_args(kind)
     if get_origin(kind) is Literal:
         return "one of " + ", ".join(map(str, arguments))
-    if get_origin(kind) is list:
-        return f"one or more of: {_in_words(arguments[0])}"
     if get_origin(kind) is tuple:
+        if arguments[-1] is Ellipsis:
+            return f"one or more of: {_in_words(arguments[0])}"
         return f"{len(arguments)} values, each {_in_words(arguments[0])}"
     return " or ".join("none" if a is type(None) else _in_words(a) for a in arguments)
 
@@ -129,11 +125,10 @@ def _convert(found: Any, kind: Any) -> Any:
     arguments = get_args(kind)
     if get_origin(kind) is Literal:
         return next(a for a in arguments if str(a) == str(found))
-    if get_origin(kind) in (list, tuple):
+    if get_origin(kind) is tuple:
         items = list(found) if isinstance(found, list | tuple) else [found]
-        if get_origin(kind) is list:
-            return [_convert(i, arguments[0]) for i in items]
-        return tuple(_convert(i, a) for i, a in zip(items, arguments, strict=True))
+        kinds = arguments[:1] * len(items) if arguments[-1] is Ellipsis else arguments
+        return tuple(_convert(i, a) for i, a in zip(items, kinds, strict=True))
     if found is None or str(found[0] if isinstance(found, list) and len(found) == 1 else found).lower() in (
         "none",
         "null",

@@ -13,8 +13,9 @@ FILE = Path("docs") / "components.md"
 _HEAD = """# Components
 
 Written by `make docs` from the signatures in `components/`; a test keeps it true. Every component is run as
-`geoduct <component> --flag value …`, is a stage of `dvc.yaml`, and takes its parameters from the section of
-`params.yaml` that has its name.
+`geoduct <component> --flag value …` and takes its parameters from the section of `params.yaml` that has its name. Each
+is a stage of `dvc.yaml` but `search` and `publish`, which are for runs where many branches share one search and one
+collection.
 """
 
 
@@ -24,7 +25,7 @@ def _cell(text: str) -> str:
 
 def _default(parameter: Parameter) -> str:
     value = parameter.default
-    words = " ".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
+    words = " ".join(map(str, value)) if isinstance(value, tuple) else str(value)
     return "none" if value is None else f"`{words.lower() if isinstance(value, bool) else words}`"
 
 

@@ -7,10 +7,22 @@ from typing import Any
 
 from components.contract import Component
 
-COMPONENTS = ("simulate", "acquire", "composite", "label", "patch", "train", "evaluate", "predict")
+COMPONENTS = (
+    "simulate",
+    "search",
+    "acquire",
+    "composite",
+    "label",
+    "patch",
+    "train",
+    "evaluate",
+    "predict",
+    "publish",
+)
 """In the order of the pipeline."""
 
 
 def load(name: str) -> Component[Any]:
     """Import the declaration of a component by its name."""
-    return getattr(importlib.import_module(f"components.{name}"), name)  # type: ignore[no-any-return]
+    found: Component[Any] = getattr(importlib.import_module(f"components.{name}"), name)
+    return found

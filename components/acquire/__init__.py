@@ -1,14 +1,15 @@
 """The component `acquire`: find Sentinel-2 scenes in a STAC catalog and read only the window asked for.
 
-Three steps, one module each: `search` (catalog → items), `understand` (item → bands, mask, offset, grid) and `read`
-(items → pixels on one grid).
+Two steps after the search of `components/search`, one module each: `understand` (item → bands, mask, offset, grid)
+and `read` (items → pixels on one grid).
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Annotated, Literal
 
-from components.contract import Ge, Gt, Input, Le, Output, Unit, component
+from components.contract import Ge, Gt, Input, Output, Unit, component
+from components.search.filters import Bbox, MaxCloud, MaxScenes
 
 if TYPE_CHECKING:
     from components.artifacts import SceneCube, Source
@@ -21,12 +22,13 @@ def acquire(
     aoi: Input[Source] | None = None,
     *,
     collection: str | None = None,
-    bbox: Annotated[tuple[float, float, float, float] | None, Unit("degrees: west south east north")] = None,
+    ids: tuple[str, ...] | None = None,
+    bbox: Bbox = None,
     start: str | None = None,
     end: str | None = None,
-    max_cloud: Annotated[float, Ge(0), Le(100), Unit("percent")] = 100.0,
-    max_scenes: Annotated[int | None, Ge(1)] = None,
-    bands: list[str] = ["B02", "B03", "B04", "B05", "B06", "B07", "B08", "B8A", "B11", "B12"],  # noqa: B006
+    max_cloud: MaxCloud = 100.0,
+    max_scenes: MaxScenes = None,
+    bands: tuple[str, ...] = ("B02", "B03", "B04", "B05", "B06", "B07", "B08", "B8A", "B11", "B12"),
     mask: Literal["auto", "scl", "clm", "none"] = "auto",
     resolution: Annotated[float | None, Gt(0), Unit("metres")] = 10.0,
     crs: str | None = None,
@@ -39,32 +41,37 @@ def acquire(
     item's metadata say, valid pixels stay at least 1, and 0 is nodata.
 
     Args:
-        catalog: a STAC API, a file with an API's landing page, or a static catalog, collection or item file
+        catalog: a STAC API, a file with an API's landing page, a static catalog, collection or item file, or a
+            SceneList
         scenes: the scenes, one time step an item
         aoi: GeoJSON polygon in longitude and latitude; the window is its bounding box on the grid
         collection: the collection to search; needed where items of several match
+        ids: read these items and no others; none takes all that match
         bbox: the window; what no item covers is cut off, and without bbox and aoi it is all that the items cover
         start: first day, YYYY-MM-DD
         end: last day, YYYY-MM-DD
-        max_cloud: most cloud over a whole item, as its eo:cloud_cover says; below 100, items that do not say are left out
+        max_cloud: most cloud over a whole item, as its eo:cloud_cover says; below 100, items that do not say are
+            left out
         max_scenes: at most so many, evenly spread in time from the first match to the last; none takes all
         bands: names (B02) or common names (blue); they are stored under their names, in this order
-        mask: which mask goes with the scenes; auto takes scl (scene classification) if all items have it, else clm (0 clear, 1 cloud)
+        mask: which mask goes with the scenes; auto takes scl (scene classification) if all items have it, else clm
+            (0 clear, 1 cloud)
         resolution: edge of a pixel; none keeps the native grid of the finest band
         crs: of the grid, such as EPSG:32627; none takes that of most items
         resampling: of reflectance where an item's grid differs; masks are always nearest
         workers: blocks read at a time, each holding all bands of 2048 x 2048 pixels; none is one a core
-    """  # noqa: E501
-    from components.acquire.area import area_of
+    """
     from components.acquire.grid import grid_of
     from components.acquire.read import read_scenes
-    from components.acquire.search import Query, search
     from components.acquire.understand import band_names, choose_mask, understand
+    from components.search.area import area_of
+    from components.search.catalog import find
+    from components.search.query import Query
 
     names = band_names(bands)
     area = area_of(bbox, aoi)
-    query = Query.parse(collection, area, start, end, max_cloud, max_scenes)
-    items = search(catalog.location, query)
+    query = Query.parse(collection, area, start, end, max_cloud, max_scenes, ids)
+    items = find(catalog.location, query)
     kind = choose_mask(items, mask)
     found = [understand(item, names, kind) for item in items]
     geobox = grid_of(found, area, resolution, crs)

@@ -11,10 +11,10 @@ from odc.geo import CRS
 from odc.geo.geobox import GeoBox
 from odc.geo.geom import Geometry
 
-from components.acquire.area import Area
 from components.acquire.read import header_grid
 from components.acquire.understand import Scene
 from components.errors import GeoductError
+from components.search.area import Area
 
 SLACK = 1e-6
 """How far, in pixels, an edge may lie beyond a grid line by rounding before another pixel is taken in."""
@@ -55,9 +55,12 @@ def grid_of(scenes: Sequence[Scene], area: Area | None, resolution: float | None
     counted = Counter(str(finest[0].crs) for finest in grids)
     target = _crs(crs) if crs else CRS(counted.most_common(1)[0][0])
     native = next((finest[0] for finest in grids if finest[0].crs == target), None)
-    if resolution is None and native is None:
+    if resolution is not None:
+        pixel = resolution, -resolution
+    elif native is not None:
+        pixel = native.transform.a, native.transform.e
+    else:
         raise GeoductError(f"--resolution none keeps the native grid, but no item is in {target}; name a resolution")
-    pixel = (resolution, -resolution) if resolution else (native.transform.a, native.transform.e)  # type: ignore[union-attr]
     origin = (native.transform.c, native.transform.f) if native else (0.0, 0.0)
     # the coarser bands of a scene may reach beyond its finest one by a part of their own pixel
     boxes = [_covered(finest[0], target).boundingbox.bbox for finest in grids]

@@ -91,12 +91,14 @@ def offset_of(item: pystac.Item, assets: Sequence[pystac.Asset]) -> int:
     elif item.collection_id == "sentinel-s2-l2a-cogs":
         # Earth Search v0 states the baseline of every item made since just before 04.00 came (cirrus-earth-search #21).
         expected = 0
-    if expected is None and declared is None:
-        raise GeoductError(
-            f"item {item.id} states neither a processing baseline nor an offset, so its pixels cannot be harmonised"
-        )
-    if expected is None or declared is None:
-        return int(expected if declared is None else declared)  # type: ignore[arg-type]
+    if expected is None:
+        if declared is None:
+            raise GeoductError(
+                f"item {item.id} states neither a processing baseline nor an offset, so its pixels cannot be harmonised"
+            )
+        return declared
+    if declared is None:
+        return expected
     if flag is False and expected == 0:
         # Nothing was there to take off: Earth Search declares -0.1 for some of these as well (earth-search #66).
         return 0

@@ -21,7 +21,6 @@ from odc.geo.geobox import GeoBox
 from rasterio.errors import RasterioError, RasterioIOError
 from rasterio.windows import Window
 
-from components.acquire.search import shown
 from components.acquire.understand import Asset, Scene
 from components.artifacts.scenecube import create_scenecube
 from components.artifacts.shards import Shards
@@ -29,6 +28,7 @@ from components.artifacts.zarrs import SHARD
 from components.blocks import Block, blocks_of, run_blocks
 from components.errors import GeoductError
 from components.gdal import gdal_limits
+from components.search.catalog import shown
 
 
 @contextmanager

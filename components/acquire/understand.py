@@ -16,8 +16,8 @@ from affine import Affine
 from odc.geo.geobox import GeoBox
 
 from components.acquire.offset import baseline_of, offset_of
-from components.acquire.search import moment
 from components.errors import GeoductError, nearest
+from components.search.catalog import moment
 
 COMMON_NAMES = {
     "coastal": "B01",

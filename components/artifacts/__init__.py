@@ -11,10 +11,12 @@ if TYPE_CHECKING:
     from components.artifacts.composite import Composite as Composite
     from components.artifacts.labelmap import LabelMap as LabelMap
     from components.artifacts.map import Map as Map
+    from components.artifacts.mapcollection import MapCollection as MapCollection
     from components.artifacts.model import Model as Model
     from components.artifacts.patchset import PatchSet as PatchSet
     from components.artifacts.report import Report as Report
     from components.artifacts.scenecube import SceneCube as SceneCube
+    from components.artifacts.scenelist import SceneList as SceneList
     from components.artifacts.source import Source as Source
 
 MODULES = {
@@ -22,10 +24,12 @@ MODULES = {
     "Composite": "composite",
     "LabelMap": "labelmap",
     "Map": "map",
+    "MapCollection": "mapcollection",
     "Model": "model",
     "PatchSet": "patchset",
     "Report": "report",
     "SceneCube": "scenecube",
+    "SceneList": "scenelist",
     "Source": "source",
 }
 """Kind → the module here that defines it."""

@@ -46,6 +46,21 @@ def is_artifact(path: Path) -> bool:
     return (path / MANIFEST).is_file()
 
 
+def read_object(file: Path, holds: str) -> dict[str, Any]:
+    """The JSON object in a file of an artifact; `holds` ends the sentence if there is none.
+
+    Raises:
+        GeoductError: the file is missing, is not JSON, or holds something else.
+    """
+    try:
+        stored = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        raise GeoductError(f"{file} is missing or not JSON; {holds}") from None
+    if not isinstance(stored, dict):
+        raise GeoductError(f"{file} holds a {type(stored).__name__}; expected an object")
+    return stored
+
+
 class Artifact:
     """A folder of one kind. `Artifact.open(path)` validates; the bare constructor is for one still being written."""
 

@@ -10,16 +10,7 @@ import zarr
 from odc.geo.geobox import GeoBox
 
 from components.artifacts.scenecube import REFLECTANCE
-from components.artifacts.zarrs import (
-    CHUNK,
-    SHARD,
-    ZarrArtifact,
-    consolidate,
-    create_array,
-    create_group,
-    write_bands,
-    write_grid,
-)
+from components.artifacts.zarrs import ZarrArtifact, consolidate, create_group, create_raster, write_bands, write_grid
 
 
 class Composite(ZarrArtifact):
@@ -45,28 +36,18 @@ def create_composite(
     A shard of `reflectance` holds all bands of 2048 x 2048 pixels. `start` and `end` (ISO 8601) bound its dates.
     """
     group = create_group(path, {"bands": list(bands), "start_datetime": start, "end_datetime": end})
-    height, width = geobox.shape
     write_grid(group, geobox)
     write_bands(group, bands)
-    reflectance = create_array(
+    reflectance = create_raster(
         group,
         "reflectance",
-        shape=(len(bands), height, width),
+        geobox,
         dtype="uint16",
-        dims=("band", "y", "x"),
-        chunks=(1, CHUNK, CHUNK),
-        shards=(len(bands), SHARD, SHARD),
-        attributes={**REFLECTANCE, "grid_mapping": "spatial_ref"},
+        layers={"band": (len(bands), len(bands))},
+        attributes=REFLECTANCE,
     )
-    observations = create_array(
-        group,
-        "observations",
-        shape=(height, width),
-        dtype="uint8",
-        dims=("y", "x"),
-        chunks=(CHUNK, CHUNK),
-        shards=(SHARD, SHARD),
-        attributes={"long_name": "number of clear looks", "grid_mapping": "spatial_ref"},
+    observations = create_raster(
+        group, "observations", geobox, dtype="uint8", attributes={"long_name": "number of clear looks"}
     )
     consolidate(path)
     return reflectance, observations

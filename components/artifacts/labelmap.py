@@ -10,15 +10,7 @@ import zarr
 from odc.geo.geobox import GeoBox
 
 from components.artifacts.nomenclature import IGNORE, Nomenclature
-from components.artifacts.zarrs import (
-    CHUNK,
-    SHARD,
-    ZarrArtifact,
-    consolidate,
-    create_array,
-    create_group,
-    write_grid,
-)
+from components.artifacts.zarrs import ZarrArtifact, consolidate, create_group, create_raster, write_grid
 
 
 class LabelMap(ZarrArtifact):
@@ -53,16 +45,8 @@ def create_labelmap(
     """
     group = create_group(path, {"nomenclature": nomenclature.to_dict(), "source": dict(source or {})})
     write_grid(group, geobox)
-    label = create_array(
-        group,
-        "label",
-        shape=geobox.shape,
-        dtype="uint8",
-        dims=("y", "x"),
-        chunks=(CHUNK, CHUNK),
-        shards=(SHARD, SHARD),
-        fill_value=IGNORE,
-        attributes={"long_name": "land cover class", "grid_mapping": "spatial_ref"},
+    label = create_raster(
+        group, "label", geobox, dtype="uint8", fill_value=IGNORE, attributes={"long_name": "land cover class"}
     )
     consolidate(path)
     return label

@@ -12,7 +12,7 @@ from typing import Any, Literal, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from components.artifacts.base import Artifact
+from components.artifacts.base import Artifact, read_object
 from components.artifacts.nomenclature import Nomenclature
 from components.errors import GeoductError
 
@@ -136,12 +136,7 @@ class Model(Artifact):
             GeoductError: the file is missing, is not JSON, or a field of it is missing or malformed.
         """
         file = self.path / DESCRIPTION
-        try:
-            stored = json.loads(file.read_text())
-        except (OSError, ValueError):
-            raise GeoductError(f"{file} is missing or not JSON; a Model is described there") from None
-        if not isinstance(stored, dict):
-            raise GeoductError(f"{file} holds a {type(stored).__name__}; expected an object")
+        stored = read_object(file, "a Model is described there")
         try:
             return Description.from_dict(stored)
         except GeoductError as error:

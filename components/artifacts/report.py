@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from components.artifacts.base import Artifact
+from components.artifacts.base import Artifact, read_object
 from components.errors import GeoductError
 
 METRICS = "metrics.json"
@@ -36,12 +35,7 @@ class Report(Artifact):
             GeoductError: the file is missing, is not JSON, or holds something that is no number.
         """
         file = self.path / METRICS
-        try:
-            stored = json.loads(file.read_text())
-        except (OSError, ValueError):
-            raise GeoductError(f"{file} is missing or not JSON; a Report keeps its scores there") from None
-        if not isinstance(stored, dict):
-            raise GeoductError(f"{file} holds a {type(stored).__name__}; expected an object")
+        stored = read_object(file, "a Report keeps its scores there")
         if (stranger := next(_strangers(stored), None)) is not None:
             raise GeoductError(f"{file}: {stranger!r} is not a number")
         return stored

@@ -11,12 +11,10 @@ import zarr
 from odc.geo.geobox import GeoBox
 
 from components.artifacts.zarrs import (
-    CHUNK,
-    SHARD,
     ZarrArtifact,
     consolidate,
-    create_array,
     create_group,
+    create_raster,
     write_array,
     write_bands,
     write_grid,
@@ -76,34 +74,22 @@ def create_scenecube(
     A shard of `reflectance` holds all bands of 2048 x 2048 pixels of one time step.
     """
     group = create_group(path, {"bands": list(bands), "items": list(items), "mask": mask})
-    height, width = geobox.shape
     write_grid(group, geobox)
     write_bands(group, bands)
     times = np.array([np.datetime64(str(i["datetime"]).replace("Z", "").split("+")[0], "s") for i in items])
     seconds = times.astype("int64")
     write_array(group, "time", seconds, ["time"], {"units": "seconds since 1970-01-01", "calendar": "standard"})
-    reflectance = create_array(
+    reflectance = create_raster(
         group,
         "reflectance",
-        shape=(len(items), len(bands), height, width),
+        geobox,
         dtype="uint16",
-        dims=("time", "band", "y", "x"),
-        chunks=(1, 1, CHUNK, CHUNK),
-        shards=(1, len(bands), SHARD, SHARD),
-        attributes={**REFLECTANCE, "grid_mapping": "spatial_ref"},
+        layers={"time": (len(items), 1), "band": (len(bands), len(bands))},
+        attributes=REFLECTANCE,
     )
-    scl = create_array(
-        group,
-        "scl",
-        shape=(len(items), height, width),
-        dtype="uint8",
-        dims=("time", "y", "x"),
-        chunks=(1, CHUNK, CHUNK),
-        shards=(1, SHARD, SHARD),
-        attributes={
-            "long_name": {"scl": "scene classification", "clm": "cloud mask"}.get(mask, "no mask"),
-            "grid_mapping": "spatial_ref",
-        },
+    holds = {"scl": "scene classification", "clm": "cloud mask"}.get(mask, "no mask")
+    scl = create_raster(
+        group, "scl", geobox, dtype="uint8", layers={"time": (len(items), 1)}, attributes={"long_name": holds}
     )
     consolidate(path)
     return reflectance, scl

@@ -17,6 +17,7 @@ import zarr
 import zarr.codecs
 from affine import Affine
 from odc.geo.geobox import GeoBox
+from zarr.core.metadata import ArrayV3Metadata
 
 from components.artifacts.base import Artifact
 from components.errors import GeoductError
@@ -95,6 +96,34 @@ def create_array(
     )
 
 
+def create_raster(
+    group: zarr.Group,
+    name: str,
+    geobox: GeoBox,
+    *,
+    dtype: str,
+    layers: Mapping[str, tuple[int, int]] | None = None,
+    fill_value: int = 0,
+    attributes: Mapping[str, Any],
+) -> zarr.Array[Any]:
+    """Make an array over a grid: `y` and `x` come last, in chunks of 256 and shards of 2048 pixels a side.
+
+    `layers` are the dimensions before them, in order: the length of each, and how much of it lies in one shard.
+    """
+    layers = layers or {}
+    return create_array(
+        group,
+        name,
+        shape=(*(length for length, _ in layers.values()), *geobox.shape),
+        dtype=dtype,
+        dims=(*layers, "y", "x"),
+        chunks=(*(1 for _ in layers), CHUNK, CHUNK),
+        shards=(*(together for _, together in layers.values()), SHARD, SHARD),
+        fill_value=fill_value,
+        attributes={**attributes, "grid_mapping": GRID},
+    )
+
+
 def write_array(
     group: zarr.Group, name: str, values: np.ndarray[Any, Any], dims: Sequence[str], attributes: Mapping[str, Any]
 ) -> None:
@@ -157,14 +186,26 @@ def read_grid(group: zarr.Group, where: str | Path) -> GeoBox:
     """
     try:
         attrs = group[GRID].attrs.asdict()
-        shape = (int(group["y"].shape[0]), int(group["x"].shape[0]))  # type: ignore[union-attr]
+        shape = (_member(group, "y").shape[0], _member(group, "x").shape[0])
         transform = Affine.from_gdal(*(float(v) for v in str(attrs["GeoTransform"]).split()))
-        epsg = int(group[GRID][()])  # type: ignore[index,arg-type]
+        epsg = int(np.asarray(_member(group, GRID)[...]))
         return GeoBox(shape, transform, f"EPSG:{epsg}" if epsg else str(attrs["crs_wkt"]))
     except (KeyError, ValueError, TypeError):
         raise GeoductError(
             f"{where} has no readable grid: expected y, x and {GRID} with crs_wkt and GeoTransform"
         ) from None
+
+
+def _member(group: zarr.Group, name: str) -> zarr.Array[Any]:
+    """An array of a group.
+
+    Raises:
+        KeyError: there is none of that name.
+    """
+    found = group.get(name)
+    if not isinstance(found, zarr.Array):
+        raise KeyError(name)
+    return found
 
 
 def consolidate(path: Path) -> None:
@@ -226,10 +267,11 @@ class ZarrArtifact(Artifact):
         Raises:
             GeoductError: there is none of that name.
         """
-        found = self.group.get(name)
-        if not isinstance(found, zarr.Array):
-            raise GeoductError(f"{self.path} has no array {name!r}; a {self.kind} holds {', '.join(self.layout)}")
-        return found
+        try:
+            return _member(self.group, name)
+        except KeyError:
+            held = ", ".join(self.layout)
+            raise GeoductError(f"{self.path} has no array {name!r}; a {self.kind} holds {held}") from None
 
     @property
     def geobox(self) -> GeoBox:
@@ -245,6 +287,7 @@ class ZarrArtifact(Artifact):
         """Check names, dimensions and types of the arrays against `layout`."""
         for name, (dims, dtype) in self.layout.items():
             array = self.array(name)
-            if tuple(array.metadata.dimension_names or ()) != dims or array.dtype != np.dtype(dtype):  # type: ignore[union-attr]
-                found = f"{array.metadata.dimension_names} {array.dtype}"  # type: ignore[union-attr]
+            names = array.metadata.dimension_names if isinstance(array.metadata, ArrayV3Metadata) else None
+            if tuple(names or ()) != dims or array.dtype != np.dtype(dtype):
+                found = f"{names} {array.dtype}"
                 raise GeoductError(f"{self.path}: array {name!r} is {found}; expected {dims} {dtype}")

@@ -19,7 +19,7 @@ def composite(
     composite: Output[Composite],
     *,
     reduction: Literal["median", "best"] = "median",
-    mask_classes: Annotated[list[int], Ge(0), Le(11)] = [0, 1, 3, 8, 9, 10],  # noqa: B006
+    mask_classes: Annotated[tuple[int, ...], Ge(0), Le(11)] = (0, 1, 3, 8, 9, 10),
     dilation: Annotated[int, Ge(0), Le(100), Unit("pixels")] = 3,
     workers: Annotated[int | None, Ge(1)] = None,
 ) -> None:
@@ -31,11 +31,13 @@ def composite(
     Args:
         scenes: what acquire read
         composite: the image
-        reduction: median takes each band's median of the clear looks; best takes the one look nearest to that median, all bands from the same acquisition
-        mask_classes: classes of the scene classification that are not clear (add 11 to leave out snow); a clm mask has one, 1
+        reduction: median takes each band's median of the clear looks; best takes the one look nearest to that median,
+            all bands from the same acquisition
+        mask_classes: classes of the scene classification that are not clear (add 11 to leave out snow); a clm mask has
+            one, 1
         dilation: radius by which clouds (8, 9, 10) and cloud shadows (3) that are masked grow, as a disk
         workers: blocks of 2048 x 2048 pixels reduced at a time; none is one a core
-    """  # noqa: E501
+    """
     from components.composite.stream import compose
 
     compose(scenes, composite.path, reduction, mask_classes, dilation, workers)

@@ -105,7 +105,8 @@ def _inside(outer: Block, inner: Block) -> Block:
 
 def _ruled(flags: Shards, here: Block, kind: str, classes: Collection[int], dilation: int) -> NDArray[Any]:
     """Looks at a tile that the mask rules out, with what grows into it from outside; (time, y, x)."""
-    wide = here.grow(dilation, flags.shape[1:])  # type: ignore[arg-type]
-    grown = unclear(flags.read(slice(0, flags.shape[0]), *wide.window), kind, classes, dilation)
+    count, height, width = flags.shape
+    wide = here.grow(dilation, (height, width))
+    grown = unclear(flags.read(slice(0, count), *wide.window), kind, classes, dilation)
     top, left = here.y0 - wide.y0, here.x0 - wide.x0
     return grown[:, top : top + here.shape[0], left : left + here.shape[1]]

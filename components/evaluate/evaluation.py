@@ -15,7 +15,7 @@ from components.evaluate.findings import Evidence, findings
 from components.evaluate.history import read_history
 from components.evaluate.judge import compare, judge
 from components.evaluate.measure import measure
-from components.evaluate.page import Content, render
+from components.evaluate.page import Content, page
 from components.evaluate.samples import Samples
 from components.evaluate.tables import metrics, write_tables
 from components.learning.predictor import Predictor
@@ -82,4 +82,4 @@ def write_report(model: Model, patches: PatchSet, folder: Path, settings: Settin
         unsure=show(samples, measured, unsure, predict),
         fitted_on=fitted_on,
     )
-    (folder / PAGE).write_text(render(content), encoding="utf-8")
+    (folder / PAGE).write_text(page(content), encoding="utf-8")

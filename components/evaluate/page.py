@@ -23,6 +23,9 @@ from components.evaluate.mosaic import RIGHT, UNSCORED, WRONG
 from components.evaluate.pictures import RAMP, SPLIT_COLOURS, jpeg, png, score_plan, split_plan, svg
 from components.evaluate.verdict import headline, meaning, ordered, summary
 from components.evaluate.wording import count, listing, percent, score, signed
+from components.pages import render
+
+TEMPLATE = Path(__file__).parent / "templates" / "report.html.j2"
 
 TITLES = {
     "accuracy": "Accuracy",
@@ -64,19 +67,9 @@ class Content:
     fitted_on: int
 
 
-def render(content: Content) -> str:
+def page(content: Content) -> str:
     """The page as HTML."""
-    from jinja2 import Environment, FileSystemLoader, StrictUndefined
-
-    environment = Environment(
-        loader=FileSystemLoader(Path(__file__).parent / "templates"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    page: str = environment.get_template("report.html.j2").render(_context(content))
-    return page
+    return render(TEMPLATE, **_context(content))
 
 
 def _context(c: Content) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, SupportsFloat
 
 import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
@@ -25,14 +25,14 @@ Value = int | str
 """A value of a source: a whole number, or the text of a vector's column."""
 
 
-def value_of(found: object) -> Value | None:
+def value_of(found: SupportsFloat | str | None) -> Value | None:
     """Bring a value to one form: `311`, `311.0` and `"311"` are the number 311; other text stays; None is no value."""
     if found is None or found != found:
         return None
     if isinstance(found, str):
         text = found.strip()
         return int(text) if text.lstrip("-").isdecimal() else text or None
-    number = float(found)  # type: ignore[arg-type]
+    number = float(found)
     return int(number) if number.is_integer() else str(found)
 
 

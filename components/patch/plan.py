@@ -72,7 +72,9 @@ def make_plan(scene: Scene, nomenclature: Nomenclature, request: Request, *, wor
         if lost := _empty(split, request):
             names = ", ".join(nomenclature.names[c] for c in ignored)
             raise GeoductError(f"with the classes in no train patch ignored ({names}), the {lost} split is empty")
-    return _ordered(scene, seen, windows, split, blocks, sorted(ignored), nomenclature, request)
+    report = _report(scene, seen, windows, split, blocks, sorted(ignored), nomenclature, request)
+    order, number = _order(windows, split, blocks)
+    return Plan(windows.take(order), split[order], number[order], sorted(ignored), report)
 
 
 def _check(scene: Scene, request: Request) -> None:
@@ -157,23 +159,15 @@ def _refuse_rare(rare: list[int], windows: Windows, nomenclature: Nomenclature, 
     )
 
 
-def _ordered(
-    scene: Scene,
-    seen: Windows,
-    windows: Windows,
-    split: np.ndarray[Any, np.dtype[np.int64]],
-    blocks: Blocks,
-    ignored: list[int],
-    nomenclature: Nomenclature,
-    request: Request,
-) -> Plan:
-    middle = request.size // 2
+def _order(
+    windows: Windows, split: np.ndarray[Any, np.dtype[np.int64]], blocks: Blocks
+) -> tuple[np.ndarray[Any, np.dtype[np.int64]], np.ndarray[Any, np.dtype[np.int64]]]:
+    """Which windows are kept, in order of split and block; and of every window the number of the block it lies in."""
+    middle = windows.size // 2
     y, x = (windows.row + middle) // blocks.edge[0], (windows.col + middle) // blocks.edge[1]
     number = _numbers(blocks)[y, x]
     order = np.lexsort((windows.col, windows.row, number, split))
-    order = order[split[order] != DISCARDED]
-    report = _report(scene, seen, windows, split, blocks, ignored, nomenclature, request)
-    return Plan(windows.take(order), split[order], number[order], ignored, report)
+    return order[split[order] != DISCARDED], number
 
 
 def _numbers(blocks: Blocks) -> np.ndarray[Any, np.dtype[np.int64]]:

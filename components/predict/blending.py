@@ -10,7 +10,7 @@ continues that order, so the bits of a map do not depend on where the blocks end
 
 from __future__ import annotations
 
-from typing import BinaryIO
+from io import BufferedRandom
 
 import numpy as np
 from numpy.typing import NDArray
@@ -59,8 +59,8 @@ class Blender:
         columns: Axis,
         block: Columns,
         classes: int,
-        inherited: BinaryIO | None,
-        handed_on: BinaryIO | None,
+        inherited: BufferedRandom | None,
+        handed_on: BufferedRandom | None,
     ) -> None:
         self._rows, self._columns, self._block = rows, columns, block
         self._inherited, self._handed_on = inherited, handed_on
@@ -105,5 +105,5 @@ class Blender:
         width = self._columns.end(self._block.first - 1) - self._block.x0
         if width > 0:
             part = np.empty((classes, height, width), np.float32)
-            self._inherited.readinto(part.data.cast("B"))  # type: ignore[attr-defined]
+            self._inherited.readinto(part.data.cast("B"))
             self._row[:, :, :width] = part

@@ -7,9 +7,9 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass
+from io import BufferedRandom
 from pathlib import Path
 from tempfile import TemporaryFile
-from typing import BinaryIO, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -60,7 +60,7 @@ class _Sink:
         self._tiling, self._classes, self._scratch = tiling, classes, scratch
         self._write, self._stack = write, stack
         self._block = -1
-        self._handed_on: BinaryIO | None = None
+        self._handed_on: BufferedRandom | None = None
         self._blender: Blender
 
     def take(self, steps: Sequence[Tile | RowEnd], probabilities: NDArray[np.float32] | None) -> None:
@@ -83,7 +83,7 @@ class _Sink:
             inherited.seek(0)
         if number + 1 < len(self._tiling.blocks):
             file = TemporaryFile(dir=self._scratch)  # noqa: SIM115 – the stack closes it
-            self._handed_on = cast(BinaryIO, self._stack.enter_context(file))
+            self._handed_on = self._stack.enter_context(file)
         block, self._block = self._tiling.blocks[number], number
         self._blender = Blender(
             self._tiling.rows, self._tiling.columns, block, self._classes, inherited, self._handed_on

@@ -61,7 +61,7 @@ def test_command_line_and_python_call_bind_alike() -> None:
     assert parameters == {
         "shift": 3,
         "share": (0.1, 0.9),
-        "names": ["x", "y"],
+        "names": ("x", "y"),
         "mode": "fail",
         "strict_order": False,
     }
@@ -98,7 +98,7 @@ def test_missing_artifact_is_named() -> None:
 
 
 def test_result_is_sealed_with_its_provenance(source: LabelMap, tmp_path: Path) -> None:
-    toys(source, tmp_path / "result.zarr", shift=2)  # type: ignore[arg-type]
+    toys(source, tmp_path / "result.zarr", shift=2)
     result = LabelMap.open(tmp_path / "result.zarr")
     np.testing.assert_array_equal(result.array("label")[...], LABEL + 2)
     assert result.provenance["component"] == "toys"

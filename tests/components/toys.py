@@ -19,7 +19,7 @@ def toys(
     *,
     shift: Annotated[int, Ge(0), Le(9), Unit("classes")] = 1,
     share: tuple[float, float] = (0.25, 0.75),
-    names: list[str] | None = None,
+    names: tuple[str, ...] | None = None,
     mode: Literal["keep", "fail", "wait", "fill"] = "keep",
     strict_order: bool = True,
 ) -> None:

@@ -26,11 +26,11 @@ SCL = np.full((40, 60), 4, "uint8")
 def shot(id: str = "a", day: str = "2021-06-01T12:00:00", seed: int = 0, **more: object) -> Shot:
     """Two 10 m bands, one 20 m band and a 20 m scene classification over 120 x 80 pixels."""
     pixels = {"blue": dn((80, 120), seed), "red": dn((80, 120), seed + 1), "swir16": dn((40, 60), seed + 2)}
-    return Shot(id, day, {**pixels, "scl": SCL.copy()}, **more)  # type: ignore[arg-type]
+    return Shot(id, day, {**pixels, "scl": SCL.copy()}, **more)
 
 
 def run(folder: Path, catalog: Path | str, **parameters: object) -> SceneCube:
-    acquire(catalog=str(catalog), scenes=str(folder / "scenes.zarr"), **parameters)  # type: ignore[arg-type]
+    acquire(catalog=str(catalog), scenes=str(folder / "scenes.zarr"), **parameters)
     return SceneCube.open(folder / "scenes.zarr")
 
 
@@ -230,7 +230,7 @@ def test_a_truncated_asset_is_an_error_and_never_nodata(tmp_path: Path, band: st
 )
 def test_an_asset_that_is_no_image_is_named(tmp_path: Path, harm: object, expected: str) -> None:
     catalog = write_catalog(tmp_path / "c", [shot()])
-    harm(catalog / "a_blue.tif")  # type: ignore[operator]
+    harm(catalog / "a_blue.tif")
     with pytest.raises(GeoductError, match=expected):
         run(tmp_path, catalog, bands=["blue"])
 

@@ -31,7 +31,7 @@ def cube(path: Path, pixels: np.ndarray, flags: np.ndarray, mask: str = "scl") -
 
 
 def run(scenes: SceneCube, path: Path, **parameters: object) -> Composite:
-    composite(scenes=scenes, composite=path, **parameters)  # type: ignore[arg-type]
+    composite(scenes=scenes, composite=path, **parameters)
     return Composite.open(path)
 
 
@@ -50,7 +50,7 @@ def test_result_does_not_depend_on_where_blocks_begin(tmp_path: Path, reduction:
     pixels, flags = clouded((4, 3, 300, 530))
     flags[1, 255, 255] = flags[2, 256, 511] = flags[3, 254, 512] = 9
     clear = ~unclear(flags, "scl", MASKED, 3) & pixels.all(axis=1)
-    expected = plain(pixels, clear)  # type: ignore[operator]
+    expected = plain(pixels, clear)
     for workers in (1, 3):
         out = run(
             cube(tmp_path / "s", pixels, flags) if workers == 1 else SceneCube.open(tmp_path / "s"),

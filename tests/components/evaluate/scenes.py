@@ -138,7 +138,7 @@ def model(
         weights = weights or weights_of(build(architecture))
     statistics = {band: patches.statistics.get(band, {"mean": 1000.0, "std": 500.0}) for band in bands}
     description = Description(
-        task=task,  # type: ignore[arg-type]
+        task=task,
         architecture=architecture,
         bands=bands,
         statistics=statistics,

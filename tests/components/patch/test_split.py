@@ -18,7 +18,9 @@ SHARES = (0.70, 0.15, 0.15)
 def windows_of(label: np.ndarray[Any, Any], size: int, stride: int, classes: int) -> Windows:
     rows, cols = (np.arange(0, n - size + 1, stride) for n in label.shape)
     row, col = (a.ravel() for a in np.meshgrid(rows, cols, indexing="ij"))
-    counts = [np.bincount(label[r : r + size, c : c + size].ravel(), minlength=classes) for r, c in zip(row, col)]  # noqa: B905
+    counts = [
+        np.bincount(label[r : r + size, c : c + size].ravel(), minlength=classes) for r, c in zip(row, col, strict=True)
+    ]
     return Windows(size, row, col, np.array(counts))
 
 

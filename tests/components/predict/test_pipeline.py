@@ -168,7 +168,7 @@ def test_an_error_in_any_thread_ends_the_run(where: str, tmp_path: Path) -> None
 
     with pytest.raises(GeoductError, match=where):
         predict_scene(
-            fail if where == "read" else read,  # type: ignore[arg-type]
+            fail if where == "read" else read,
             fail if where == "forward" else by_pixel,
             fail if where == "write" else lambda *_: None,
             Tiling.of((100, 100), 32, 0.25),

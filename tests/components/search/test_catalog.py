@@ -14,9 +14,10 @@ import pystac
 import pytest
 from shapely.geometry import box, mapping
 
-from components.acquire.area import area_of
-from components.acquire.search import Query, search, spread
 from components.errors import GeoductError
+from components.search.area import area_of
+from components.search.catalog import find, spread
+from components.search.query import Query
 
 
 def item(id: str, day: str, west: float = 0.0, cloud: float | None = 10.0) -> pystac.Item:
@@ -73,7 +74,7 @@ HERE = (0.2, 0.2, 0.8, 0.8)
     ],
 )
 def test_filters(catalog: Path, parameters: dict[str, Any], expected: str) -> None:
-    assert ids(search(str(catalog), query(**parameters))) == expected
+    assert ids(find(str(catalog), query(**parameters))) == expected
 
 
 @pytest.mark.parametrize(
@@ -95,15 +96,15 @@ def test_filters(catalog: Path, parameters: dict[str, Any], expected: str) -> No
 )
 def test_nothing_found_says_why(catalog: Path, parameters: dict[str, Any], complaint: str) -> None:
     with pytest.raises(GeoductError, match=complaint):
-        search(str(catalog), query(**parameters))
+        find(str(catalog), query(**parameters))
 
 
 def test_collections_ruled_out_by_their_extent_are_not_opened(catalog: Path) -> None:
     for file in (catalog / "away").rglob("z.json"):
         file.write_text("no JSON")
-    assert ids(search(str(catalog), query(HERE))) == "abce"
+    assert ids(find(str(catalog), query(HERE))) == "abce"
     with pytest.raises(GeoductError, match=r"cannot be read as a STAC catalog"):
-        search(str(catalog), query())
+        find(str(catalog), query())
 
 
 def test_spread_is_even_in_time_not_in_number() -> None:
@@ -125,17 +126,17 @@ def test_spread_is_even_in_time_not_in_number() -> None:
 def test_what_is_no_catalog(tmp_path: Path, text: str, complaint: str) -> None:
     (tmp_path / "x.json").write_text(text)
     with pytest.raises(GeoductError, match=complaint):
-        search(str(tmp_path / "x.json"), query())
+        find(str(tmp_path / "x.json"), query())
 
 
 def test_a_folder_without_catalog(tmp_path: Path) -> None:
-    with pytest.raises(GeoductError, match=r"holds no catalog.json or collection.json"):
-        search(str(tmp_path), query())
+    with pytest.raises(GeoductError, match=r"holds no catalog\.json, collection\.json or scenes\.json"):
+        find(str(tmp_path), query())
 
 
 def test_an_item_collection_file(tmp_path: Path) -> None:
     pystac.ItemCollection(ITEMS[:2]).save_object(str(tmp_path / "scenes.json"))
-    assert ids(search(str(tmp_path / "scenes.json"), query())) == "ab"
+    assert ids(find(str(tmp_path / "scenes.json"), query())) == "ab"
 
 
 @pytest.mark.parametrize(
@@ -164,7 +165,7 @@ def api() -> Iterator[tuple[str, list[dict[str, Any]]]]:
             body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
             asked.append(body)
             first = int(body.get("token", 0))
-            features = [i.to_dict(include_self_link=False) for i in ITEMS[first : first + 2]]
+            features = [{**i.to_dict(include_self_link=False), "collection": "here"} for i in ITEMS[first : first + 2]]
             page: dict[str, Any] = {"type": "FeatureCollection", "features": features, "links": []}
             if first + 2 < len(ITEMS):
                 href = {"rel": "next", "href": f"{base}/search", "method": "POST"}
@@ -206,7 +207,7 @@ def landing(base: str) -> dict[str, Any]:
 
 def test_an_api_is_not_searched_through_all_its_collections(api: tuple[str, list[dict[str, Any]]]) -> None:
     with pytest.raises(GeoductError, match="is an API; name the --collection to search"):
-        search(f"{api[0]}/", query(HERE))
+        find(f"{api[0]}/", query(HERE))
     assert not api[1]
 
 
@@ -219,7 +220,7 @@ def test_an_api_by_its_address_or_by_its_landing_page_in_a_file(
     if kept:
         location = str(tmp_path / "api.json")
         Path(location).write_text(json.dumps(landing(base)))
-    found = search(location, query(HERE, "here", start="2021-06-05", end="2021-06-30", max_cloud=20.0))
+    found = find(location, query(HERE, "here", start="2021-06-05", end="2021-06-30", max_cloud=20.0))
     assert ids(found) == "c"
     assert len(asked) == 3
     assert asked[0]["collections"] == ["here"]
@@ -233,5 +234,5 @@ def test_a_server_that_does_not_answer_is_named_without_its_credentials(api: tup
     for server, reason in (answers_404, nobody_listens):
         expected = f"^http://{server}/nothing cannot be read as a STAC catalog: {reason}$"
         with pytest.raises(GeoductError, match=expected) as caught:
-            search(f"http://user:secret@{server}/nothing?token=secret", query())
+            find(f"http://user:secret@{server}/nothing?token=secret", query())
         assert "secret" not in str(caught.value)

@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from components.acquire.area import area_of
 from components.artifacts.source import Source
 from components.errors import GeoductError
+from components.search.area import area_of
 
 
 def polygon(*ring: tuple[float, float]) -> dict[str, Any]:

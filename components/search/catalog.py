@@ -1,26 +1,28 @@
 """From a catalog to items: any STAC API, or a static catalog walked link by link; what both give is filtered alike.
 
-An API is asked for collection, area and dates only. Cloud cover is filtered here, so that when nothing is left the
-user learns which filter removed how many.
+An API is asked for collection, ids, area and dates only. Cloud cover is filtered here, so that when nothing is left
+the user learns which filter removed how many.
 """
 
 from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
-from datetime import UTC, date, datetime, time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from datetime import UTC, date, datetime
 from typing import Any
 from urllib.parse import urljoin
 
 import pystac
 import shapely
 
-from components.acquire.area import Area
+from components.artifacts.scenelist import SCENES
 from components.artifacts.source import Source
+from components.artifacts.stac import MALFORMED
 from components.errors import GeoductError, nearest
 from components.progress import track
+from components.search.area import Area
+from components.search.query import Query
 
 _CREDENTIALS = re.compile(r"(?<=://)[^/@\s]*@|\?\S*")
 """What a URL in a message may hold that nobody else should read: user, password, query."""
@@ -29,70 +31,12 @@ _CAUSE = re.compile(r"Max retries exceeded .*\(Caused by \w+\(.*?\): (.+?)[\"']?
 """What lies behind urllib3's account of a failed connection."""
 
 
-@dataclass(frozen=True)
-class Query:
-    """What to look for. Days are inclusive; cloud is in percent."""
-
-    collection: str | None = None
-    area: Area | None = None
-    start: date | None = None
-    end: date | None = None
-    max_cloud: float = 100.0
-    max_scenes: int | None = None
-
-    @classmethod
-    def parse(
-        cls,
-        collection: str | None,
-        area: Area | None,
-        start: str | None,
-        end: str | None,
-        max_cloud: float,
-        max_scenes: int | None,
-    ) -> Query:
-        """Read the dates, YYYY-MM-DD.
-
-        Raises:
-            GeoductError: a date is no date, or the last day lies before the first.
-        """
-        first, last = _day("--start", start), _day("--end", end)
-        if first and last and last < first:
-            raise GeoductError(f"--end {last} lies before --start {first}")
-        return cls(collection, area, first, last, max_cloud, max_scenes)
-
-    @property
-    def period(self) -> str:
-        """The dates in words."""
-        return f"between {self.start or 'the beginning'} and {self.end or 'today'}"
-
-    @property
-    def interval(self) -> str | None:
-        """The dates as an API takes them, or None for all."""
-        if self.start is None and self.end is None:
-            return None
-        first = f"{self.start}T00:00:00Z" if self.start else ".."
-        return f"{first}/{self.end}T23:59:59.999999Z" if self.end else f"{first}/.."
-
-    def covers(self, moment: datetime) -> bool:
-        """Whether an instant lies on one of the days."""
-        moment = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
-        after = self.start is None or moment >= datetime.combine(self.start, time.min, UTC)
-        return after and (self.end is None or moment <= datetime.combine(self.end, time.max, UTC))
-
-
 def shown(text: str) -> str:
     """A place or a message without the credentials that URLs in it may hold."""
     return _CREDENTIALS.sub("", text)
 
 
-def _day(flag: str, text: str | None) -> date | None:
-    try:
-        return None if text is None else date.fromisoformat(text)
-    except ValueError:
-        raise GeoductError(f"{flag} is {text!r}; expected a day as YYYY-MM-DD") from None
-
-
-def search(location: str, query: Query) -> list[pystac.Item]:
+def find(location: str, query: Query) -> list[pystac.Item]:
     """Items of the catalog at `location` (URL, file or folder) that match, in order of time.
 
     Raises:
@@ -116,9 +60,8 @@ def _is_reading_error(error: Exception) -> bool:
     import pystac_client.exceptions
     import requests
 
-    malformed = (ValueError, KeyError, TypeError, AttributeError, pystac.STACError, pystac.STACTypeError)
     answers = (OSError, requests.RequestException, pystac_client.exceptions.APIError)
-    return isinstance(error, (*malformed, *answers)) or type(error) is Exception
+    return isinstance(error, (*MALFORMED, *answers)) or type(error) is Exception
 
 
 def _candidates(location: str, query: Query) -> Iterator[pystac.Item]:
@@ -148,11 +91,11 @@ def _document(location: str) -> tuple[str, dict[str, Any]]:
     else:
         path = source.path
         if path.is_dir():
-            names = [path / "catalog.json", path / "collection.json"]
+            names = [path / "catalog.json", path / "collection.json", path / SCENES]
             path = next((name for name in names if name.is_file()), names[0])
         if not path.is_file():
-            raise GeoductError(f"{location} holds no catalog.json or collection.json")
-        location, text = str(path.resolve()), path.read_text(errors="replace")
+            raise GeoductError(f"{location} holds no catalog.json, collection.json or {SCENES}")
+        location, text = str(path.resolve()), path.read_text(encoding="utf-8", errors="replace")
     try:
         document = json.loads(text)
     except ValueError:
@@ -177,6 +120,7 @@ def _ask(landing: dict[str, Any], base: str, query: Query, collection: str) -> I
         url=urljoin(base, link["href"]),
         method=link.get("method", "GET"),
         collections=[collection],
+        ids=list(query.ids) if query.ids else None,
         datetime=query.interval,
         intersects=shapely.geometry.mapping(query.area.geometry) if query.area else None,
         limit=100,
@@ -252,34 +196,46 @@ def moment(item: pystac.Item) -> datetime:
 
 
 def select(items: Sequence[pystac.Item], query: Query, where: str) -> list[pystac.Item]:
-    """Filter by area, days and cloud, in that order, and spread over time; `where` names the catalog.
+    """Filter by collection, ids, area, days and cloud, in that order, and spread over time; `where` names the catalog.
 
     Raises:
-        GeoductError: nothing is left (says what each filter left), or items of several collections are.
+        GeoductError: nothing is left (says what each filter left), one of the ids is not, or items of several
+            collections are.
     """
-    near = [i for i in items if query.area is None or _meets(i, query.area)]
-    on_time = [i for i in near if query.covers(moment(i))]
-    clear = [i for i in on_time if query.max_cloud >= 100 or _cloud(i) <= query.max_cloud]
-    if not clear:
-        steps = [f"{len(items)} items found"]
-        if query.area:
-            steps.append(f"{len(near)} in {query.area.said}")
-        if query.interval:
-            steps.append(f"{len(on_time)} {query.period}")
-        if query.max_cloud < 100:
-            steps.append(f"{len(clear)} with at most {query.max_cloud:g} % cloud")
+    left = [i for i in items if query.collection in (None, i.collection_id)]
+    steps = [f"{len(left)} items found" + (f" in collection {query.collection!r}" if query.collection else "")]
+    for said, keeps in _filters(query):
+        left = [i for i in left if keeps(i)]
+        steps.append(f"{len(left)} {said}")
+    if not left:
         raise GeoductError(f"no item of {where} matches: {', '.join(steps)}")
-    collections = sorted({str(i.collection_id) for i in clear})
+    if absent := sorted(set(query.ids or ()) - {i.id for i in left}):
+        raise GeoductError(f"--ids names {absent[0]!r}, but {where} has no such item that matches: {', '.join(steps)}")
+    collections = sorted({str(i.collection_id) for i in left})
     if len(collections) > 1:
         raise GeoductError(
             f"items of {len(collections)} collections of {where} match; choose one with --collection: "
             + ", ".join(collections)
         )
-    clear.sort(key=lambda i: (moment(i), i.id))
-    return spread(clear, query.max_scenes)
+    left.sort(key=lambda i: (moment(i), i.id))
+    return spread(left, query.max_scenes)
 
 
-def _cloud(item: pystac.Item) -> float:
+def _filters(query: Query) -> Iterator[tuple[str, Callable[[pystac.Item], bool]]]:
+    """What the query asks for, filter by filter: in words, and as a test of an item."""
+    ids, area, most = query.ids, query.area, query.max_cloud
+    if ids is not None:
+        yield f"of the {len(ids)} in --ids", lambda item: item.id in ids
+    if area is not None:
+        yield f"in {area.said}", lambda item: _meets(item, area)
+    if query.interval:
+        yield query.period, lambda item: query.covers(moment(item))
+    if most < 100:
+        yield f"with at most {most:g} % cloud", lambda item: cloud_cover(item) <= most
+
+
+def cloud_cover(item: pystac.Item) -> float:
+    """Cloud over the whole item in percent; infinite where it does not say."""
     found = item.properties.get("eo:cloud_cover")
     return float("inf") if found is None else float(found)
 

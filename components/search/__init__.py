@@ -1,0 +1,58 @@
+"""The component `search`: find the scenes that a STAC catalog holds of a place and a time, and write down which.
+
+`area` and `query` check what is asked for, `catalog` finds the items, `listing` tells them. `acquire` searches with
+the same code; a list made here lets many runs read the same scenes, and one run read scenes chosen earlier.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from components.contract import Input, Output, component
+from components.search.filters import Bbox, MaxCloud, MaxScenes
+
+if TYPE_CHECKING:
+    from components.artifacts import SceneList, Source
+
+
+@component(image="data")
+def search(
+    catalog: Input[Source],
+    scenes_list: Output[SceneList],
+    aoi: Input[Source] | None = None,
+    *,
+    collection: str | None = None,
+    bbox: Bbox = None,
+    start: str | None = None,
+    end: str | None = None,
+    max_cloud: MaxCloud = 100.0,
+    max_scenes: MaxScenes = None,
+) -> None:
+    """Find scenes in a STAC catalog and list them.
+
+    The list is what `acquire --catalog` reads instead of searching anew. It names the assets where they lie, by
+    absolute paths or URLs, and holds no pixels: it may be moved, the assets may not.
+
+    Args:
+        catalog: a STAC API, a file with an API's landing page, a static catalog, collection or item file, or a
+            SceneList
+        scenes_list: the scenes found, as a STAC ItemCollection
+        aoi: GeoJSON polygon in longitude and latitude; scenes that meet it are listed
+        collection: the collection to search; needed where items of several match
+        bbox: scenes that meet this box are listed; without bbox and aoi, scenes of everywhere
+        start: first day, YYYY-MM-DD
+        end: last day, YYYY-MM-DD
+        max_cloud: most cloud over a whole item, as its eo:cloud_cover says; below 100, items that do not say are
+            left out
+        max_scenes: at most so many, evenly spread in time from the first match to the last; none takes all
+    """
+    from components.artifacts.scenelist import write_scenelist
+    from components.search.area import area_of
+    from components.search.catalog import find
+    from components.search.listing import table
+    from components.search.query import Query
+
+    query = Query.parse(collection, area_of(bbox, aoi), start, end, max_cloud, max_scenes)
+    items = find(catalog.location, query)
+    write_scenelist(scenes_list.path, items)
+    print(table(items))

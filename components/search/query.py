@@ -1,0 +1,73 @@
+"""What to look for in a catalog, checked before anything is searched."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, time
+
+from components.errors import GeoductError
+from components.search.area import Area
+
+
+@dataclass(frozen=True)
+class Query:
+    """What to look for. Days are inclusive; cloud is in percent; of `ids`, each must be found."""
+
+    collection: str | None = None
+    area: Area | None = None
+    start: date | None = None
+    end: date | None = None
+    max_cloud: float = 100.0
+    max_scenes: int | None = None
+    ids: tuple[str, ...] | None = None
+
+    @classmethod
+    def parse(
+        cls,
+        collection: str | None,
+        area: Area | None,
+        start: str | None,
+        end: str | None,
+        max_cloud: float,
+        max_scenes: int | None,
+        ids: Sequence[str] | None = None,
+    ) -> Query:
+        """Read the dates, YYYY-MM-DD.
+
+        Raises:
+            GeoductError: a date is no date, the last day lies before the first, or there is no id among `ids`.
+        """
+        first, last = _day("--start", start), _day("--end", end)
+        if first and last and last < first:
+            raise GeoductError(f"--end {last} lies before --start {first}")
+        if ids is not None and not ids:
+            raise GeoductError("--ids is empty; expected at least one item's id, or none for all")
+        wanted = None if ids is None else tuple(dict.fromkeys(ids))
+        return cls(collection, area, first, last, max_cloud, max_scenes, wanted)
+
+    @property
+    def period(self) -> str:
+        """The dates in words."""
+        return f"between {self.start or 'the beginning'} and {self.end or 'today'}"
+
+    @property
+    def interval(self) -> str | None:
+        """The dates as an API takes them, or None for all."""
+        if self.start is None and self.end is None:
+            return None
+        first = f"{self.start}T00:00:00Z" if self.start else ".."
+        return f"{first}/{self.end}T23:59:59.999999Z" if self.end else f"{first}/.."
+
+    def covers(self, moment: datetime) -> bool:
+        """Whether an instant lies on one of the days."""
+        moment = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+        after = self.start is None or moment >= datetime.combine(self.start, time.min, UTC)
+        return after and (self.end is None or moment <= datetime.combine(self.end, time.max, UTC))
+
+
+def _day(flag: str, text: str | None) -> date | None:
+    try:
+        return None if text is None else date.fromisoformat(text)
+    except ValueError:
+        raise GeoductError(f"{flag} is {text!r}; expected a day as YYYY-MM-DD") from None
