@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from components.contract import Input, Output, component
-from components.search.filters import Bbox, MaxCloud, MaxScenes
+from components.search.filters import Bbox, MaxCloud, MaxScenes, Retries, Timeout
 
 if TYPE_CHECKING:
     from components.artifacts import SceneList, Source
@@ -27,6 +27,8 @@ def search(
     end: str | None = None,
     max_cloud: MaxCloud = 100.0,
     max_scenes: MaxScenes = None,
+    retries: Retries = 8,
+    timeout: Timeout = 30.0,
 ) -> None:
     """Find scenes in a STAC catalog and list them.
 
@@ -45,14 +47,17 @@ def search(
         max_cloud: most cloud over a whole item, as its eo:cloud_cover says; below 100, items that do not say are
             left out
         max_scenes: at most so many, evenly spread in time from the first match to the last; none takes all
+        retries: how often a request to a server is made again before it counts as failed, each time after a longer wait
+        timeout: how long a server may keep us waiting before the request counts as lost
     """
     from components.artifacts.scenelist import write_scenelist
+    from components.remote.client import Client
     from components.search.area import area_of
     from components.search.catalog import find
     from components.search.listing import table
     from components.search.query import Query
 
     query = Query.parse(collection, area_of(bbox, aoi), start, end, max_cloud, max_scenes)
-    items = find(catalog.location, query)
+    items = find(catalog.location, query, Client(retries, timeout))
     write_scenelist(scenes_list.path, items)
     print(table(items))

@@ -7,7 +7,6 @@ the user learns which filter removed how many.
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import UTC, date, datetime
 from typing import Any
@@ -21,73 +20,53 @@ from components.artifacts.source import Source
 from components.artifacts.stac import MALFORMED
 from components.errors import GeoductError, nearest
 from components.progress import track
+from components.remote.client import Client, shown
 from components.search.area import Area
+from components.search.documents import Documents
 from components.search.query import Query
 
-_CREDENTIALS = re.compile(r"(?<=://)[^/@\s]*@|\?\S*")
-"""What a URL in a message may hold that nobody else should read: user, password, query."""
 
-_CAUSE = re.compile(r"Max retries exceeded .*\(Caused by \w+\(.*?\): (.+?)[\"']?\)\)$")
-"""What lies behind urllib3's account of a failed connection."""
-
-
-def shown(text: str) -> str:
-    """A place or a message without the credentials that URLs in it may hold."""
-    return _CREDENTIALS.sub("", text)
-
-
-def find(location: str, query: Query) -> list[pystac.Item]:
+def find(location: str, query: Query, client: Client) -> list[pystac.Item]:
     """Items of the catalog at `location` (URL, file or folder) that match, in order of time.
 
     Raises:
         GeoductError: the catalog cannot be read, the collection is unknown or must be named, or nothing matches.
     """
     try:
-        return select(list(track(_candidates(location, query), label="search")), query, shown(location))
+        found = list(track(_candidates(location, query, Documents(client)), label="search"))
+        return select(found, query, shown(location))
     except GeoductError:
         raise
     except Exception as error:
-        if not _is_reading_error(error):
+        # pystac raises whatever a malformed document leads it to, bare Exceptions among them
+        if type(error) is not Exception and not isinstance(error, (OSError, *MALFORMED)):
             raise
         reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
-        if cause := _CAUSE.search(reason):
-            reason = f"no connection: {cause[1]}"
         raise GeoductError(f"{shown(location)} cannot be read as a STAC catalog: {shown(reason)}") from error
 
 
-def _is_reading_error(error: Exception) -> bool:
-    """Whether the catalog, not Geoduct, is to blame: pystac raises whatever a malformed document leads it to."""
-    import pystac_client.exceptions
-    import requests
-
-    answers = (OSError, requests.RequestException, pystac_client.exceptions.APIError)
-    return isinstance(error, (*MALFORMED, *answers)) or type(error) is Exception
-
-
-def _candidates(location: str, query: Query) -> Iterator[pystac.Item]:
-    href, document = _document(location)
+def _candidates(location: str, query: Query, documents: Documents) -> Iterator[pystac.Item]:
+    href, document = _document(location, documents)
     match document:
         case {"type": "FeatureCollection"}:
             yield from pystac.ItemCollection.from_dict(document).items
         case {"type": "Feature"}:
-            yield pystac.Item.from_file(href)
+            yield pystac.Item.from_file(href, stac_io=documents)
         case {"conformsTo": list()}:
             if query.collection is None:
                 raise GeoductError(f"{shown(location)} is an API; name the --collection to search")
-            yield from _ask(document, href, query, query.collection)
+            yield from _ask(document, href, query, query.collection, documents)
         case {"type": "Catalog" | "Collection"} | {"stac_version": _, "links": _}:
-            yield from _walk_all(pystac.Catalog.from_file(href), query)
+            yield from _walk_all(pystac.Catalog.from_file(href, stac_io=documents), query)
         case _:
             raise GeoductError(f"{shown(location)} is JSON, but no STAC catalog, collection, item or API landing page")
 
 
-def _document(location: str) -> tuple[str, dict[str, Any]]:
+def _document(location: str, documents: Documents) -> tuple[str, dict[str, Any]]:
     """Where the catalog's first document is, and the document."""
-    from pystac_client.stac_api_io import StacApiIO
-
     source = Source(location)
     if not source.is_path:
-        text = StacApiIO().read_text(location)
+        text = documents.read_text(location)
     else:
         path = source.path
         if path.is_dir():
@@ -104,7 +83,9 @@ def _document(location: str) -> tuple[str, dict[str, Any]]:
     return location, document if isinstance(document, dict) else {}
 
 
-def _ask(landing: dict[str, Any], base: str, query: Query, collection: str) -> Iterator[pystac.Item]:
+def _ask(
+    landing: dict[str, Any], base: str, query: Query, collection: str, documents: Documents
+) -> Iterator[pystac.Item]:
     """Search an API, by POST where it takes it.
 
     The landing page is at hand, so the search is made from its link; pystac-client's Client would fetch the page's
@@ -119,6 +100,7 @@ def _ask(landing: dict[str, Any], base: str, query: Query, collection: str) -> I
     yield from ItemSearch(
         url=urljoin(base, link["href"]),
         method=link.get("method", "GET"),
+        stac_io=documents,
         collections=[collection],
         ids=list(query.ids) if query.ids else None,
         datetime=query.interval,
