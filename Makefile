@@ -3,6 +3,8 @@ SHELL := /bin/bash
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
+REGISTRY ?= 127.0.0.1:5000
+SERVICES ?= docker registry apptainer slurm
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
 .DEFAULT_GOAL := help
@@ -22,9 +24,15 @@ $(READY): requirements.lock pyproject.toml
 .PHONY: setup
 setup: $(READY) ## Install everything into .venv, by the hashes in requirements.lock
 
+RESOLVE := uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate --no-header
+
 .PHONY: lock
-lock: $(READY) ## Resolve pyproject.toml anew into requirements.lock
-	uv pip compile --quiet pyproject.toml --all-extras --universal --python-version 3.11 --generate-hashes --no-annotate --no-header --output-file requirements.lock
+lock: $(READY) ## Resolve pyproject.toml anew into requirements.lock, and into those of the images
+	$(RESOLVE) pyproject.toml --all-extras --output-file requirements.lock
+	$(RESOLVE) containers/build.in --output-file containers/build.lock
+	$(RESOLVE) pyproject.toml --constraint requirements.lock --output-file containers/data.lock
+	$(RESOLVE) pyproject.toml --extra learn --constraint requirements.lock --output-file containers/learn.lock \
+	  $$(sed -n 's/^\([^ =]*\)==.*/--no-emit-package \1/p' containers/data.lock) # learn stands upon data
 
 .PHONY: demo
 demo: $(READY) ## The whole chain on the sample archive: from simulated scenes to a land-cover map and its report
@@ -50,6 +58,18 @@ unit: $(READY) ## The fast tests
 test: lint ## Everything: lint, types, all tests
 	tests/services/system.sh
 	pytest
+
+.PHONY: services
+services: ## Install and start the real services that tests use (as root on Debian; SERVICES="docker registry" for some)
+	@for service in $(SERVICES); do tests/services/$$service.sh start || exit 1; done
+
+.PHONY: images
+images: $(READY) ## Build the images, push them to REGISTRY, write containers/images.lock.yaml (BASE_IMAGE, TOOLS_IMAGE: optional)
+	python -m containers.build --registry $(REGISTRY)
+
+.PHONY: sif
+sif: $(READY) ## Make the Apptainer images from the images of the lock, in containers/sif
+	python -m containers.sif
 
 .PHONY: bench
 bench: $(READY) ## Measure against peers and limits; prints ratios taken in one run

@@ -12,12 +12,14 @@ from typing import Any, NoReturn, get_args, get_origin
 from components import __version__
 from components.errors import GeoductError, nearest
 from components.parameters import Parameter
+from components.ranks import speaks
 from components.registry import COMPONENTS, load
 from components.spec import Spec
 
 TOOLS = {
     "verify": "Re-read an artifact and compare every byte with its manifest.",
     "experiment": "Say which experiment is active, or write params.yaml for another one.",
+    "hpc": "On a supercomputer: the environment of a site, a check before the first job (geoduct hpc --help).",
 }
 
 
@@ -88,15 +90,18 @@ def _overview() -> str:
 
 
 def _verify(arguments: list[str]) -> None:
-    from components import artifacts
-    from components.artifacts.base import Artifact
+    from components import artifacts, objects
+    from components.artifacts.base import MANIFEST, Artifact
 
     if len(arguments) != 1 or arguments[0].startswith("-"):
         raise GeoductError("usage: geoduct verify <path of an artifact>")
-    kind = str(Artifact(arguments[0]).manifest["kind"])
+    path = arguments[0]
+    if objects.is_object(path):
+        path = str(objects.fetch(path, None, MANIFEST, anew=True))
+    kind = str(Artifact(path).manifest["kind"])
     if kind not in artifacts.MODULES:
         raise GeoductError(f"{arguments[0]} is a {kind!r}, which this version of Geoduct does not know")
-    artifact = getattr(artifacts, kind).open(arguments[0])
+    artifact = getattr(artifacts, kind).open(path)
     artifact.verify()
     print(f"{arguments[0]}: {kind}, {len(artifact.manifest['files'])} files, {artifact.digest}: as written")
 
@@ -146,6 +151,14 @@ def dispatch(arguments: list[str]) -> int:
             _verify(rest)
         case ["experiment", *rest]:
             _experiment(rest)
+        case ["kfp", *rest]:
+            from components.kubeflow import execute
+
+            execute(rest)
+        case ["hpc", *rest]:
+            from components.hpc.command import main as hpc
+
+            return hpc(rest)
         case [name, *rest] if name in COMPONENTS:
             return _run(name, rest)
         case [name, *_]:
@@ -155,20 +168,27 @@ def dispatch(arguments: list[str]) -> int:
 
 def _terminate(number: int, frame: object) -> NoReturn:
     """Leave as after an error, so that no half artifact stays, and say so with the usual exit code."""
-    print("geoduct: ended by SIGTERM", file=sys.stderr, flush=True)
+    if speaks():
+        print("geoduct: ended by SIGTERM", file=sys.stderr, flush=True)
     sys.exit(128 + number)
 
 
 def main() -> None:
-    """Entry point of the `geoduct` command: exit code 0, 2 for bad input, 130 when interrupted, 143 when terminated."""
+    """Entry point of the `geoduct` command: exit code 0, 2 for bad input, 130 when interrupted, 143 when terminated.
+
+    A run that was asked to stop ends with 75 once it has a checkpoint, one that lost a rank with 1. Of several ranks
+    only rank 0 speaks.
+    """
     signal.signal(signal.SIGTERM, _terminate)
     try:
         sys.exit(dispatch(sys.argv[1:]))
     except GeoductError as error:
-        print(f"geoduct: {error}", file=sys.stderr)
-        sys.exit(2)
+        if speaks():
+            print(f"geoduct: {error}", file=sys.stderr)
+        sys.exit(error.code)
     except KeyboardInterrupt:
-        print("geoduct: interrupted", file=sys.stderr)
+        if speaks():
+            print("geoduct: interrupted", file=sys.stderr)
         sys.exit(130)
 
 

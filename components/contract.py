@@ -47,7 +47,7 @@ def _docs(text: str) -> tuple[str, str, dict[str, str]]:
     return summary, description.strip(), helps
 
 
-def describe(function: Callable[..., None], image: Image, resumable: bool) -> Spec:
+def describe(function: Callable[..., None], image: Image, resumable: bool, ranks: str | None = None) -> Spec:
     """Read a component's signature and docstring into a Spec. Artifact classes are not imported for it."""
     name = function.__module__.rpartition(".")[2]
     scope = {**vars(typing), **vars(types), **vars(sys.modules[function.__module__])}
@@ -56,6 +56,8 @@ def describe(function: Callable[..., None], image: Image, resumable: bool) -> Sp
     parameters: list[Parameter] = []
     for parameter in inspect.signature(function).parameters.values():
         text = str(parameter.annotation)
+        if ranks and text == "Ranks":
+            continue
         about = helps.get(parameter.name)
         if about is None:
             raise TypeError(f"component {name}: parameter {parameter.name!r} is not described under Args")
@@ -76,15 +78,15 @@ def describe(function: Callable[..., None], image: Image, resumable: bool) -> Sp
         bounds = tuple(n for n in notes if isinstance(n, Bound))
         file = any(isinstance(n, File) for n in notes)
         parameters.append(Parameter(parameter.name, kind, parameter.default, bounds, unit, about, file))
-    return Spec(name, image, resumable, summary, description, tuple(slots), tuple(parameters))
+    return Spec(name, image, resumable, summary, description, tuple(slots), tuple(parameters), ranks)
 
 
 class Component(Generic[P]):
     """A declared component: callable with paths or artifacts, exactly as the command line calls it."""
 
-    def __init__(self, function: Callable[P, None], image: Image, resumable: bool) -> None:
+    def __init__(self, function: Callable[P, None], image: Image, resumable: bool, ranks: str | None) -> None:
         functools.update_wrapper(self, function)
-        self.spec = describe(function, image, resumable)
+        self.spec = describe(function, image, resumable, ranks)
         self._function: Callable[..., None] = function
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> None:
@@ -99,14 +101,18 @@ class Component(Generic[P]):
         run(self.spec, self._function, arguments)
 
 
-def component(*, image: Image, resumable: bool = False) -> Callable[[Callable[P, None]], Component[P]]:
+def component(
+    *, image: Image, resumable: bool = False, ranks: str | None = None
+) -> Callable[[Callable[P, None]], Component[P]]:
     """Declare a component.
 
     `image` names the container image that holds what it needs. A `resumable` component finds in its outputs' paths
-    what a killed run with the same parameters and inputs left there.
+    what a killed run with the same parameters and inputs left there. A component that shares its work among several
+    processes takes them as its parameter `ranks: Ranks`; `ranks` names the parameter that says how many of them are
+    started on this machine, where they are not started from outside.
     """
 
     def declare(function: Callable[P, None]) -> Component[P]:
-        return Component(function, image, resumable)
+        return Component(function, image, resumable, ranks)
 
     return declare

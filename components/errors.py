@@ -13,6 +13,25 @@ class GeoductError(Exception):
     and ends with exit code 2.
     """
 
+    code = 2
+    """Exit code of the command line."""
+
+
+class Halted(GeoductError):
+    """The run ends before its work is done; what a resumable one has done is kept, and the same command goes on.
+
+    `code` is 2 for bad input, `STOPPED` if the run was asked to stop, 128 + n after the signal n, 1 if the machine
+    failed.
+    """
+
+    def __init__(self, sentence: str, code: int = 2) -> None:
+        super().__init__(sentence)
+        self.code = code
+
+
+STOPPED = 75
+"""Exit code of a run that was asked to stop and did so with a checkpoint (EX_TEMPFAIL of sysexits.h: try again)."""
+
 
 def nearest(word: str, known: Iterable[str]) -> str:
     """Say which known word is nearest to a misspelt one: `"; did you mean 'x'?"`, or what is known if none is near."""

@@ -40,6 +40,8 @@ class Spec:
     description: str
     slots: tuple[Slot, ...]
     parameters: tuple[Parameter, ...]
+    ranks: str | None = None
+    """The parameter that says how many ranks run on this machine; without one, the component is a single process."""
 
     @property
     def inputs(self) -> tuple[Slot, ...]:

@@ -46,18 +46,18 @@ def _dead(pid: int) -> bool:
     return status.rpartition(")")[2].split()[0] in ("Z", "X")
 
 
-def parent(target: Path) -> None:
-    """Make the folder that a target is put into.
+def folder(path: Path) -> None:
+    """Make a folder that targets are put into.
 
     Raises:
         GeoductError: it cannot be made or written.
     """
     try:
-        target.parent.mkdir(parents=True, exist_ok=True)
+        path.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise GeoductError(f"{target.parent} cannot be made: {error.strerror}") from None
-    if not os.access(target.parent, os.W_OK | os.X_OK):
-        raise GeoductError(f"{target.parent} is not writable")
+        raise GeoductError(f"{path} cannot be made: {error.strerror}") from None
+    if not os.access(path, os.W_OK | os.X_OK):
+        raise GeoductError(f"{path} is not writable")
 
 
 def stage(target: Path, key: str = FRESH) -> Path:
@@ -69,7 +69,7 @@ def stage(target: Path, key: str = FRESH) -> Path:
     Raises:
         GeoductError: the parent folder cannot be made or written, or a living process is writing the same target.
     """
-    parent(target)
+    folder(target.parent)
     _restore(target)
     staged = target.absolute().parent / _name(target, key)
     for remains in sorted(staged.parent.glob(".*.partial")):

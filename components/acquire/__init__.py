@@ -76,7 +76,7 @@ def acquire(
     from components.acquire.grid import grid_of
     from components.acquire.steps import Report, steps_of
     from components.acquire.understand import band_names, choose_mask
-    from components.remote.client import Client
+    from components.remote.access import connect
     from components.remote.raster import Remote
     from components.search.area import area_of
     from components.search.catalog import find
@@ -85,7 +85,7 @@ def acquire(
     names = band_names(bands)
     area = area_of(bbox, aoi)
     query = Query.parse(collection, area, start, end, max_cloud, max_scenes, ids)
-    client = Client(retries, timeout)
+    client = connect(retries, timeout)
     items = find(catalog.location, query, client)
     remote = Remote(client)
     kind = choose_mask(items, mask)

@@ -13,6 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
+from components import objects
 from components.blocks import cores
 from components.errors import GeoductError
 
@@ -74,12 +75,12 @@ class Artifact:
 
     @classmethod
     def open(cls, path: str | Path) -> Self:
-        """Open a finished artifact.
+        """Open a finished artifact, at a path or at an `s3://` URL, of which a local copy is made.
 
         Raises:
             GeoductError: nothing is there, it was never finished, it is of another kind, or its layout is wrong.
         """
-        artifact = cls(path)
+        artifact = cls(objects.fetch(str(path), cls.kind, MANIFEST) if objects.is_object(str(path)) else path)
         manifest = artifact.manifest
         if manifest["kind"] != cls.kind:
             raise GeoductError(f"{path} is a {manifest['kind']}, but a {cls.kind} is expected here")

@@ -45,8 +45,8 @@ def launch(launcher: str, spec: Spec, arguments: Mapping[str, Any]) -> int:
     from components.launch.plan import make_plan
 
     plan = make_plan(spec, arguments)
-    for output in plan.outputs:
-        storage.parent(output)  # as the user who asks: a container engine would make it as root
+    for mount in (m for m in plan.mounts if m.writable):
+        storage.folder(mount.path)  # as the user who asks: a container engine would make it as root
     try:
         return int(importlib.import_module(f"components.launch.{launcher}").run(plan))
     finally:

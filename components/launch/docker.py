@@ -6,19 +6,20 @@ import os
 import signal
 import socket
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from components.errors import GeoductError
-from components.launch.plan import Plan
+from components.launch.images import Image
+from components.launch.plan import Mount, Plan
 
 if TYPE_CHECKING:
     from docker import DockerClient
     from docker.models.containers import Container
 
-_LABEL = "org.geoduct.launcher"
+LABEL = "org.geoduct.launcher"
 """Label of our containers: host and process id of the launcher that waits for it."""
 
 GRACE = 20
@@ -43,37 +44,52 @@ def run(plan: Plan) -> int:
     Raises:
         GeoductError: no engine answers, the image cannot be had, or the container ran out of memory.
     """
-    client = _client()
-    _remove_orphans(client)
-    _fetch(client, plan)
+    client = connect()
+    remove_orphans(client)
+    fetch(client, plan.image)
     watched = sys.stdout.isatty() and sys.stderr.isatty()
     with _plain_errors(plan):
         container = client.containers.create(
             plan.image.reference,
             list(plan.command),
-            environment={"HOME": "/tmp", **plan.environment},
-            user=_user(),
-            group_add=[str(g) for g in os.getgroups()],
-            mounts=_mounts(plan),
-            working_dir="/",
-            read_only=True,
-            tmpfs={"/tmp": "exec,mode=1777"},
             tty=watched,
-            labels={_LABEL: f"{socket.gethostname()}-{os.getpid()}"},
-            security_opt=["no-new-privileges"],
-            # As outside: services on loopback are reached, the host and process in a staging folder's name mean
-            # something, and torch's shared memory is not cut down to 64 MB.
-            network_mode="host",
-            pid_mode="host",
-            uts_mode="host",
-            ipc_mode="host",
-            mem_limit=_memory(),
-            device_requests=_gpus(client, plan),
+            **settings(client, plan.mounts, plan.environment, gpus=plan.image_name == "learn"),
         )
     try:
         return _follow(container, plan, watched)
     finally:
         container.remove(force=True)
+
+
+def settings(
+    client: DockerClient, mounts: Sequence[Mount], environment: Mapping[str, str], *, gpus: bool
+) -> dict[str, Any]:
+    """How every container of ours is made, as arguments of the engine's client: as this user, and seeing only `mounts`.
+
+    Raises:
+        GeoductError: `GEODUCT_MEMORY` is no amount of memory.
+    """
+    from docker.types import Mount as Bind
+
+    return {
+        "environment": {"HOME": "/tmp", **environment},
+        "user": _user(),
+        "group_add": [str(g) for g in os.getgroups()],
+        "mounts": [Bind(str(m.path), str(m.path), type="bind", read_only=not m.writable) for m in mounts],
+        "working_dir": "/",
+        "read_only": True,
+        "tmpfs": {"/tmp": "exec,mode=1777"},
+        "labels": {LABEL: f"{socket.gethostname()}-{os.getpid()}"},
+        "security_opt": ["no-new-privileges"],
+        # As outside: services on loopback are reached, the host and process in a staging folder's name mean
+        # something, and torch's shared memory is not cut down to 64 MB.
+        "network_mode": "host",
+        "pid_mode": "host",
+        "uts_mode": "host",
+        "ipc_mode": "host",
+        "mem_limit": _memory(),
+        "device_requests": _gpus(client) if gpus else [],
+    }
 
 
 def _follow(container: Container, plan: Plan, watched: bool) -> int:
@@ -119,7 +135,12 @@ def _print(*parts: bytes | None) -> None:
             where.flush()
 
 
-def _client() -> DockerClient:
+def connect() -> DockerClient:
+    """A client of the engine.
+
+    Raises:
+        GeoductError: none answers, or this user may not speak to it.
+    """
     import docker
     from docker.errors import DockerException
 
@@ -137,28 +158,26 @@ def _no_engine(error: BaseException) -> NoReturn:
     raise GeoductError(f"no Docker engine answers at {where}: start it, or choose another GEODUCT_LAUNCHER") from None
 
 
-def _fetch(client: DockerClient, plan: Plan) -> None:
-    """Have the image that the lock names, byte for byte."""
+def fetch(client: DockerClient, image: Image) -> None:
+    """Have the image that the lock names, byte for byte.
+
+    Raises:
+        GeoductError: it is not here, and its registry does not give it.
+    """
     from docker.errors import APIError, ImageNotFound
 
     try:
-        client.images.get(plan.image.reference)
+        client.images.get(image.reference)
         return
     except ImageNotFound:
-        print(f"geoduct: pulling {plan.image.reference}", file=sys.stderr, flush=True)
+        print(f"geoduct: pulling {image.reference}", file=sys.stderr, flush=True)
     try:
-        client.images.pull(plan.image.reference)
+        client.images.pull(image.reference)
     except APIError as error:
         raise GeoductError(
-            f"the image {plan.image.reference} of the lock is neither here nor to be had from its registry "
+            f"the image {image.reference} of the lock is neither here nor to be had from its registry "
             f"({error.explanation or error}): make the images (make images)"
         ) from None
-
-
-def _mounts(plan: Plan) -> list[Any]:
-    from docker.types import Mount
-
-    return [Mount(str(m.path), str(m.path), type="bind", read_only=not m.writable) for m in plan.mounts]
 
 
 def _memory() -> int | None:
@@ -173,18 +192,18 @@ def _memory() -> int | None:
         raise GeoductError(f"GEODUCT_MEMORY is {limit!r}; expected a number of bytes, or with k, m or g") from None
 
 
-def _gpus(client: DockerClient, plan: Plan) -> list[Any]:
-    if plan.image_name != "learn" or "nvidia" not in client.info().get("Runtimes", {}):
+def _gpus(client: DockerClient) -> list[Any]:
+    if "nvidia" not in client.info().get("Runtimes", {}):
         return []
     from docker.types import DeviceRequest
 
     return [DeviceRequest(count=-1, capabilities=[["gpu"]])]
 
 
-def _remove_orphans(client: DockerClient) -> None:
+def remove_orphans(client: DockerClient) -> None:
     """Remove the containers whose launcher was killed before it could."""
-    for container in client.containers.list(all=True, filters={"label": _LABEL}):
-        host, _, pid = container.labels[_LABEL].rpartition("-")
+    for container in client.containers.list(all=True, filters={"label": LABEL}):
+        host, _, pid = container.labels[LABEL].rpartition("-")
         if host == socket.gethostname() and not Path(f"/proc/{pid}").exists():
             container.remove(force=True)
 

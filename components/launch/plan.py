@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from components import objects
 from components.artifacts.source import Source
 from components.errors import GeoductError
 from components.launch.images import Image, locked
@@ -28,6 +29,8 @@ _PASSED = (
     "AWS_ENDPOINT_URL_S3",
     "AWS_REQUEST_PAYER",
     "AWS_NO_SIGN_REQUEST",
+    "AWS_REQUEST_CHECKSUM_CALCULATION",
+    "AWS_RESPONSE_CHECKSUM_VALIDATION",
     "http_proxy",
     "https_proxy",
     "no_proxy",
@@ -74,15 +77,17 @@ def make_plan(spec: Spec, arguments: Mapping[str, Any]) -> Plan:
         GeoductError: an argument is refused, an input does not exist, or the lock lacks the image.
     """
     given, _ = spec.bind(arguments)
-    files, variables = _environment()
+    files, variables = passed_environment()
     return Plan(
         component=spec.name,
         image_name=spec.image,
         image=(image := locked(spec.image)),
         command=tuple(command_line(spec, arguments)),
-        outputs=tuple(_local(s, given[s.name]) for s in spec.outputs if s.name in given),
-        mounts=_merge([*files, *_mounts(spec, given), *_named_files(spec, arguments)]),
-        environment={**variables, "GEODUCT_IMAGE": image.reference},
+        outputs=tuple(
+            _local(s, given[s.name]) for s in spec.outputs if s.name in given and not _is_object(given[s.name])
+        ),
+        mounts=merge([*files, *_mounts(spec, given), *_named_files(spec, arguments)]),
+        environment={**variables, "GEODUCT_IMAGE": image.reference, "GEODUCT_CACHE": str(objects.cache())},
     )
 
 
@@ -111,16 +116,22 @@ def _location(value: Any) -> str:
     return str(getattr(value, "location", None) or getattr(value, "path", None) or value)
 
 
+def _is_object(value: Any) -> bool:
+    return objects.is_object(_location(value))
+
+
 def _local(slot: Slot, value: Any) -> Path:
     location = _location(value)
     if not Source(location).is_path:
-        raise GeoductError(f"{slot.flag} is {location!r}; expected a path on this machine")
+        raise GeoductError(f"{slot.flag} is {location!r}; expected a path on this machine or an s3:// URL")
     return Path(location).absolute()
 
 
 def _mounts(spec: Spec, given: Mapping[str, Any]) -> Iterable[Mount]:
     for slot in (s for s in spec.slots if s.name in given):
-        if slot.direction == "output":
+        if _is_object(given[slot.name]):
+            yield Mount(objects.cache(), True)
+        elif slot.direction == "output":
             yield Mount(_local(slot, given[slot.name]).parent, True)
         elif Source(_location(given[slot.name])).is_path:
             path = _local(slot, given[slot.name])
@@ -137,7 +148,8 @@ def _named_files(spec: Spec, arguments: Mapping[str, Any]) -> Iterable[Mount]:
             yield Mount(path, False)
 
 
-def _environment() -> tuple[list[Mount], dict[str, str]]:
+def passed_environment() -> tuple[list[Mount], dict[str, str]]:
+    """Of our environment what a container is given, and the files that it names."""
     variables = {name: os.environ[name] for name in _PASSED if name in os.environ}
     files: list[Mount] = []
     for name, default in _PASSED_FILES.items():
@@ -149,7 +161,7 @@ def _environment() -> tuple[list[Mount], dict[str, str]]:
     return files, variables
 
 
-def _merge(mounts: Iterable[Mount]) -> tuple[Mount, ...]:
+def merge(mounts: Iterable[Mount]) -> tuple[Mount, ...]:
     """One mount a path, outer before inner, without those that an outer one shows already in the same way."""
     writable: dict[Path, bool] = {}
     for mount in mounts:

@@ -6,6 +6,7 @@ import numpy as np
 from lightning import LightningDataModule
 
 from components.artifacts.model import Normalisation, Task
+from components.artifacts.patch_order import batch_bounds
 from components.artifacts.patch_reader import PatchReader
 from components.artifacts.patchset import PatchSet, Split
 from components.errors import GeoductError
@@ -25,12 +26,13 @@ class PatchDataModule(LightningDataModule):
     Args:
         patches: all its bands are used, in stored order.
         task: decides which patches hold which class.
-        batch_size: patches in a batch, on each device.
+        batch_size: patches in a batch of one rank.
         normalisation: from the statistics of the PatchSet.
         augment: turn and flip each training patch at random.
         sampler: draw patches that hold rare classes more often.
         workers: threads that read.
         seed: of order, draws and turns.
+        ranks: processes that share each epoch.
 
     Raises:
         GeoductError: a split has no labelled patch, a class occurs in val or test but not in train, the batch is
@@ -48,6 +50,7 @@ class PatchDataModule(LightningDataModule):
         sampler: bool = False,
         workers: int = 2,
         seed: int = 0,
+        ranks: int = 1,
     ) -> None:
         super().__init__()
         require_every_class(patches, task)
@@ -61,12 +64,14 @@ class PatchDataModule(LightningDataModule):
         self.scaling = scaling_of(patches.statistics, patches.bands, normalisation)
         self.reader = PatchReader(patches.path)
         count = len(self.numbers["train"])
-        if batch_size > count:
+        share = count // ranks
+        if batch_size > share:
+            among = f", {share} for each of {ranks} ranks" if ranks > 1 else ""
             raise GeoductError(
-                f"--batch-size is {batch_size}, but the train split of {patches.path} has {count} labelled patches; "
-                f"expected at most {count}"
+                f"--batch-size is {batch_size}, but the train split of {patches.path} has {count} labelled patches"
+                f"{among}; expected at most {share}"
             )
-        if patches.size <= SMALLEST and count // -(-count // batch_size) < 2:
+        if patches.size <= SMALLEST and np.diff(batch_bounds(count, batch_size, ranks=ranks)).min() < 2:
             raise GeoductError(
                 f"--batch-size {batch_size} leaves a batch of one among {count} patches of {patches.size} pixels, "
                 f"which cannot be normalised; expected more patches in a batch"

@@ -67,7 +67,7 @@ class PatchTask(LightningModule):
         weights: (class,) float32, of each class in the loss; all alike if not given.
         label_smoothing: share of the truth that is spread over all classes; for labels known to be noisy.
         channels_last: lay images out as most convolutions are fastest.
-        seed: of what the network itself draws (dropout), anew each epoch.
+        seed: of what the network itself draws (dropout), anew each batch.
     """
 
     dominant: torch.Tensor | None
@@ -110,11 +110,13 @@ class PatchTask(LightningModule):
         return logits.float()
 
     def on_train_epoch_start(self) -> None:
-        # Order, turns and dropout follow from the epoch's number alone: a run that resumes needs no generator's state.
+        # Order, turns and dropout follow from numbers alone: a run that resumes needs no generator's state.
         loader = self.trainer.train_dataloader
         if isinstance(loader, PatchLoader):
             loader.set_epoch(self.current_epoch)
-        torch.manual_seed(hash((self.seed, self.current_epoch, self.global_rank)) % 2**63)
+
+    def on_train_batch_start(self, batch: Batch, number: int) -> None:
+        torch.manual_seed(hash((self.seed, self.current_epoch, self.global_rank, number)) % 2**63)
 
     def training_step(self, batch: Batch, number: int) -> torch.Tensor:
         truth = self.truth(batch)
@@ -125,8 +127,8 @@ class PatchTask(LightningModule):
         if not torch.isfinite(loss):
             names = ", ".join(self.ids[i] for i in batch["index"].tolist())
             raise GeoductError(
-                f"the loss became {loss.item()} in epoch {self.current_epoch}, batch {number} (patches {names}); "
-                "choose a smaller --learning-rate, or look at these patches"
+                f"the loss became {loss.item()} in epoch {self.current_epoch + 1}, batch {number + 1} (patches {names})"
+                "; choose a smaller --learning-rate, or look at these patches"
             )
         self.train_loss.update(loss.detach(), labels)
         return loss

@@ -15,7 +15,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from http import HTTPStatus
 from types import MappingProxyType
-from typing import Any, NoReturn, TypeVar
+from typing import Any, NoReturn, Protocol, TypeVar
 
 import requests
 import urllib3
@@ -36,6 +36,20 @@ LONGEST_WAIT = 60.0
 
 TRANSIENT = frozenset({408, 425, 429, 500, 502, 503, 504})
 """Answers that another try may better."""
+
+EXPIRED = frozenset({400, 401, 403})
+"""Answers that an expired signature may get: S3 says 400 of an expired session, others 401 or 403."""
+
+HINTS = {
+    "NoSuchBucket": "there is no such bucket",
+    "InvalidAccessKeyId": "the server does not know the access key; see AWS_ACCESS_KEY_ID or the profile",
+    "SignatureDoesNotMatch": "the secret key is not the access key's; see AWS_SECRET_ACCESS_KEY or the profile",
+    "ExpiredToken": "the session of the AWS credentials has expired; get new ones",
+    "RequestTimeTooSkewed": "this machine's clock differs from the server's; set it right",
+    "AuthenticationFailed": "the signature is not valid now; if it is new, this machine's clock may be wrong",
+    "AccessDenied": "the credentials in use, or none, do not allow it",
+}
+"""What object stores say, by the codes of S3 and Azure, and how to mend it."""
 
 _CREDENTIALS = re.compile(r"(?<=://)[^/@\s]*@|\?\S*")
 _CAUSE = re.compile(r"Max retries exceeded .*\(Caused by \w+\(.*?\): (.+?)[\"']?\)\)$")
@@ -78,8 +92,24 @@ class Signed:
     headers: Mapping[str, str] = field(default_factory=lambda: _NO_HEADERS)
 
 
-Sign = Callable[[str], Signed]
-"""Turns an href into what can be fetched now; asked before every request, so it keeps what stays valid."""
+class Access(Protocol):
+    """How a file's href becomes something that can be fetched. Any number of threads may ask."""
+
+    def sign(self, href: str) -> Signed:
+        """What to fetch now; asked before every request, so what stays valid is kept."""
+
+    def renew(self, href: str, refused: Signed) -> bool:
+        """Forget a signature that was refused; False where there is none, so that asking again is of no use."""
+
+
+class Public:
+    """Files that everybody may fetch, by the URLs that they have."""
+
+    def sign(self, href: str) -> Signed:
+        return Signed(href)
+
+    def renew(self, href: str, refused: Signed) -> bool:
+        return False
 
 
 @dataclass(frozen=True)
@@ -94,11 +124,11 @@ class Client:
     """Fetches documents and parts of files; any number of threads may use one.
 
     A request is tried once and at most `retries` times more; `timeout` (seconds) is how long to wait for a connection
-    and between two pieces of an answer. `sign` prepares the hrefs of files.
+    and between two pieces of an answer. `access` signs the hrefs of files.
     """
 
-    def __init__(self, retries: int = 8, timeout: float = 30.0, sign: Sign = Signed, backoff: float = BACKOFF) -> None:
-        self._retries, self._timeout, self._backoff, self._sign = retries, timeout, backoff, sign
+    def __init__(self, retries: int = 8, timeout: float = 30.0, access: Access | None = None) -> None:
+        self._retries, self._timeout, self._access = retries, timeout, access or Public()
         self._session = requests.Session()  # knows proxies, certificate bundles and .netrc as every tool does
         self._session.headers["User-Agent"] = f"geoduct/{__version__}"
         adapter = HTTPAdapter(pool_connections=CONNECTIONS, pool_maxsize=CONNECTIONS, pool_block=True)
@@ -128,20 +158,29 @@ class Client:
         """
 
         def once() -> Part:
-            signed = self._sign(href)
-            # Compressed on the way, the bytes would not be those of the range.
-            headers = {**signed.headers, "Range": f"bytes={first}-{last}", "Accept-Encoding": "identity"}
-            with self._ask("GET", signed.url, headers, None) as answer:
-                found = re.fullmatch(r"bytes (\d+)-(\d+)/(\d+)", answer.headers.get("Content-Range", ""))
-                if answer.status_code != HTTPStatus.PARTIAL_CONTENT or not found or int(found[1]) != first:
-                    raise RemoteError("the server does not serve byte ranges, which reading a window needs")
-                size = int(found[3])
-                data = self._body(answer)
-                if len(data) != min(last + 1, size) - first:
-                    raise _Passing(f"{len(data)} bytes came instead of {min(last + 1, size) - first}")
-                return Part(data, size)
+            signed = self._access.sign(href)
+            try:
+                return self._part(signed, first, last)
+            except RemoteError as error:
+                # A signature may have expired since; a new one is no further try, and is asked for once.
+                if error.status not in EXPIRED or not self._access.renew(href, signed):
+                    raise
+            return self._part(self._access.sign(href), first, last)
 
         return self._patiently(once)
+
+    def _part(self, signed: Signed, first: int, last: int) -> Part:
+        # Compressed on the way, the bytes would not be those of the range.
+        headers = {**signed.headers, "Range": f"bytes={first}-{last}", "Accept-Encoding": "identity"}
+        with self._ask("GET", signed.url, headers, None) as answer:
+            found = re.fullmatch(r"bytes (\d+)-(\d+)/(\d+)", answer.headers.get("Content-Range", ""))
+            if answer.status_code != HTTPStatus.PARTIAL_CONTENT or not found or int(found[1]) != first:
+                raise RemoteError("the server does not serve byte ranges, which reading a window needs")
+            size = int(found[3])
+            data = self._body(answer)
+            if len(data) != min(last + 1, size) - first:
+                raise _Passing(f"{len(data)} bytes came instead of {min(last + 1, size) - first}")
+            return Part(data, size)
 
     def _patiently(self, once: Callable[[], T]) -> T:
         for tries in range(1, self._retries + 2):
@@ -152,7 +191,7 @@ class Client:
                     times = "" if tries == 1 else f" ({tries} tries)"
                     raise RemoteError(f"{error}{times}", error.status) from None
                 # The random part keeps many workers from coming back all at once.
-                wait = self._backoff * 2 ** (tries - 1) * random.uniform(0.5, 1.5) if error.wait is None else error.wait
+                wait = BACKOFF * 2 ** (tries - 1) * random.uniform(0.5, 1.5) if error.wait is None else error.wait
                 time.sleep(min(wait, LONGEST_WAIT))
         raise AssertionError("the last try returns or raises")
 
@@ -203,7 +242,9 @@ def _said(answer: requests.Response) -> str:
     except (urllib3.exceptions.HTTPError, OSError):
         return ""
     found = re.search(r"<Code>(\w+)</Code>", text) or re.search(r'"(?:description|detail)": ?"([^"]{1,200})"', text)
-    return f" ({shown(found[1])})" if found else ""
+    if not found:
+        return ""
+    return f" ({found[1]}: {HINTS[found[1]]})" if found[1] in HINTS else f" ({shown(found[1])})"
 
 
 def _give_up_or_pass(error: requests.RequestException, timeout: float) -> NoReturn:

@@ -51,13 +51,13 @@ def search(
         timeout: how long a server may keep us waiting before the request counts as lost
     """
     from components.artifacts.scenelist import write_scenelist
-    from components.remote.client import Client
+    from components.remote.access import connect
     from components.search.area import area_of
     from components.search.catalog import find
     from components.search.listing import table
     from components.search.query import Query
 
     query = Query.parse(collection, area_of(bbox, aoi), start, end, max_cloud, max_scenes)
-    items = find(catalog.location, query, Client(retries, timeout))
+    items = find(catalog.location, query, connect(retries, timeout))
     write_scenelist(scenes_list.path, items)
     print(table(items))

@@ -5,15 +5,17 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Annotated, Literal
 
 from components.contract import Ge, Gt, Input, Lt, Output, Unit, component
+from components.ranks import ALONE, Ranks
 
 if TYPE_CHECKING:
     from components.artifacts import Model, PatchSet
 
 
-@component(image="learn", resumable=True)
+@component(image="learn", resumable=True, ranks="devices")
 def train(
     patches: Input[PatchSet],
     model: Output[Model],
+    ranks: Ranks = ALONE,
     *,
     task: Literal["segmentation", "classification"] = "segmentation",
     encoder: str = "mobilenetv3_small_100",
@@ -40,7 +42,13 @@ def train(
     """Train a network on labelled patches.
 
     The weights of the epoch with the best macro-F1 on the val split are kept. A run that was killed goes on after its
-    last whole epoch when the same command is given again, and ends as if it had never stopped.
+    last checkpoint when the same command is given again, and ends as if it had never stopped. It writes one after each
+    epoch, every quarter of an hour, and when it is asked to stop: by the file that GEODUCT_STOP_FILE names, once it
+    appears, or by SIGUSR1. The exit code is then 75.
+
+    Several ranks, one a device, share each epoch: one step learns from batch_size patches on every rank and takes their
+    mean gradient. The learning rate is used as given; with N times the ranks, N times the rate is a good first guess
+    (Goyal et al. 2017, "Accurate, large minibatch SGD"). Batch normalisation sees the patches of its own rank alone.
 
     Args:
         patches: the patches; those of the test split are not looked at
@@ -49,7 +57,7 @@ def train(
         encoder: network that sees, named as timm or segmentation-models-pytorch name it
         decoder: channels of the U-Net's decoder, from coarse to fine
         epochs: passes over the train split, at most
-        batch_size: patches in a batch, on each device
+        batch_size: patches in a batch of one rank
         learning_rate: the largest that the schedule reaches
         weight_decay: of the optimiser, AdamW
         schedule: how the learning rate goes over the run
@@ -62,13 +70,14 @@ def train(
         precision: number format of the computation; bf16 pays on GPUs, and on CPUs that have AMX
         channels_last: memory layout that most CPUs and GPUs convolve faster in
         accelerator: what to compute on
-        devices: how many of them, on this machine
-        threads: processor threads of torch; 0 = all cores. The weights depend on it in their last digits, and on a busy
-            machine more threads wait for each other longer than they compute
-        workers: threads that read patches
+        devices: how many of them on this machine, a rank each; leave it at 1 where srun or torchrun starts the ranks
+        threads: processor threads of torch in each rank; 0 = all cores. The weights depend on it in their last digits,
+            and on a busy machine more threads wait for each other longer than they compute
+        workers: threads that read patches, in each rank
         seed: of weights, order, draws and turns
     """
     import torch
+    from safetensors.numpy import load_file
 
     from components.artifacts.model import CURVES, Description, write_model
     from components.learning.balance import class_weights
@@ -90,6 +99,7 @@ def train(
         sampler=imbalance == "sampler",
         workers=workers,
         seed=seed,
+        ranks=ranks.size,
     )
     folder = model.path / "checkpoints"
     with session(threads):
@@ -109,16 +119,18 @@ def train(
             channels_last=channels_last,
             seed=seed,
         )
-        best, weights, history = fit(
+        fitted = fit(
             learner,
             data,
             folder,
+            ranks=ranks,
             epochs=epochs,
             patience=patience,
             precision=precision,
             accelerator=accelerator,
-            devices=devices,
         )
+    if ranks.rank:
+        return
     description = Description(
         task=task,
         architecture=architecture,
@@ -129,7 +141,7 @@ def train(
         size=patches.size,
         patches=patches.digest,
     )
-    write_model(model.path, description, weights)
-    write_history(model.history, history)
-    write_curves(model.path / CURVES, history, best)
+    write_model(model.path, description, load_file(fitted.weights))
+    write_history(model.history, fitted.history)
+    write_curves(model.path / CURVES, fitted.history, fitted.best)
     remove(folder)

@@ -1,64 +1,122 @@
-"""What a training run leaves on disk after each epoch, so that a killed one goes on as if nothing had happened."""
+"""What a training run leaves on disk, so that a stopped or killed one goes on as if nothing had happened.
+
+A checkpoint is written after each epoch, every so often within one, and when the run is asked to stop; the last two
+are kept, for a file system may lose the end of a file that was being written when a node went down.
+"""
 
 from __future__ import annotations
 
-import sys
+import os
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import torch
+import torch.distributed as dist
 from lightning import LightningModule, Trainer
-from lightning.pytorch.callbacks import Checkpoint, ProgressBar
+from lightning.pytorch.callbacks import Checkpoint
 from safetensors.torch import save_file
 
+from components.errors import GeoductError, Halted
 from components.learning.task import PatchTask
+from components.progress import say
+from components.ranks import Ranks
 
 MONITOR = "val_macro_f1"
 """The score that decides which epoch is best, and when there is nothing more to gain."""
+
+KEPT = 2
+"""So many checkpoints stay. Best weights too: the two checkpoints lie at most one epoch's end apart."""
 
 Row = dict[str, float]
 """One epoch of the history: `epoch`, counted from 0, and the task's scores."""
 
 
 class Checkpoints(Checkpoint):
-    """Keeps the weights of the best epoch and all that the next epoch needs, each file whole or absent.
+    """Keeps the weights of the best epoch and all that the next batch needs, each file whole or absent.
 
     The best weights are written first and under a name of their own, so that the checkpoint never speaks of weights
-    that are not there. Of this callback it holds the history, the best epoch, and whether training was over.
+    that are not there. Of this callback it holds the history, the best epoch, whether training was over, how many ranks
+    there were, and within an epoch each rank's loss so far.
+
+    Args:
+        folder: of the checkpoints; every rank sees it, rank 0 writes.
+        ranks: of the run.
     """
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
+    def __init__(self, folder: Path, ranks: Ranks) -> None:
+        self.folder, self.ranks = folder, ranks
         self.history: list[Row] = []
         self.best: int | None = None
         self.over = False
-
-    @property
-    def last(self) -> Path:
-        """The checkpoint to resume from, once there is one."""
-        return self.folder / "last.ckpt"
+        self.losses: list[list[float]] = []
+        """Within an epoch: mean loss and number of labels so far, a row a rank."""
+        self.last: str | None = None
+        """Where the newest checkpoint stands, in words."""
+        self.saved = time.monotonic()
 
     def weights(self, epoch: int) -> Path:
         """The weights of an epoch, if it was the best."""
-        return self.folder / f"best-{epoch}.safetensors"
+        return self.folder / f"best-{epoch:05d}.safetensors"
 
-    def read(self) -> None:
-        """Take the history over from the checkpoint: training may have run in other processes.
+    def resume(self, epochs: int) -> Path | None:
+        """The newest checkpoint that can be read, or none; what is newer is cleared away.
 
-        The checkpoint holds tensors and plain values only; anything else is refused by torch.
+        Raises:
+            GeoductError: it is of another number of ranks, whose batches were other ones.
         """
-        self.load_state_dict(torch.load(self.last, weights_only=True)["callbacks"][self.state_key])
+        found = self._newest() if self.ranks.rank == 0 else None
+        name: str | None = self.ranks.share(found.name if found else None)
+        if name is None:
+            return None
+        epoch, batch = map(int, name.removesuffix(".ckpt").split("-"))
+        self.last = _stand(epoch, epochs, batch)
+        if self.ranks.rank == 0:
+            say(f"train: going on {self.last}")
+        return self.folder / name
+
+    def _newest(self) -> Path | None:
+        for path in sorted(self.folder.glob("*.ckpt"), reverse=True):
+            try:
+                state = torch.load(path, map_location="cpu", weights_only=True)["callbacks"][self.state_key]
+            except (OSError, RuntimeError, EOFError, KeyError) as error:
+                say(f"train: passing over {path}, which is damaged ({str(error).splitlines()[0]})")
+                path.unlink()
+                continue
+            if state["ranks"] != self.ranks.size:
+                raise Halted(
+                    f"{self.folder.parent} was begun with {state['ranks']} ranks, now there are {self.ranks.size}, and "
+                    "their batches differ; start as many as before, or remove that folder to begin anew"
+                )
+            for weights in self.folder.glob("best-*"):
+                if weights > self.weights(state["best"] if state["best"] is not None else -1):
+                    weights.unlink()
+            return path
+        return None
 
     def state_dict(self) -> dict[str, Any]:
-        return {"history": self.history, "best": self.best, "over": self.over}
+        return {
+            "history": self.history,
+            "best": self.best,
+            "over": self.over,
+            "ranks": self.ranks.size,
+            "losses": self.losses,
+        }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         self.history, self.best, self.over = list(state["history"]), state["best"], state["over"]
+        self.losses = state["losses"]
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        assert isinstance(pl_module, PatchTask)
+        self.saved = time.monotonic()
         # Early stopping may have spoken just before the kill; Lightning itself forgets that.
         trainer.should_stop = trainer.should_stop or self.over
+        if self.losses:
+            mean, labels = self.losses[self.ranks.rank]
+            pl_module.train_loss.mean_value.fill_(mean)
+            pl_module.train_loss.weight.fill_(labels)
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         assert isinstance(pl_module, PatchTask)
@@ -72,11 +130,46 @@ class Checkpoints(Checkpoint):
             self.folder.mkdir(parents=True, exist_ok=True)
             tensors = {name: t.detach().cpu().contiguous() for name, t in pl_module.network.state_dict().items()}
             _whole(self.weights(epoch), lambda path: save_file(tensors, path))
-        _whole(self.last, trainer.save_checkpoint, rename=trainer.is_global_zero)  # every rank takes part in saving
+        self.save(trainer, pl_module, epoch + 1, 0)
         if trainer.is_global_zero:
-            if improved and previous is not None:
-                self.weights(previous).unlink(missing_ok=True)
             _tell(trainer, row, improved)
+
+    def save(self, trainer: Trainer, task: PatchTask, epoch: int, batch: int) -> None:
+        """Write a checkpoint after `epoch` whole epochs and `batch` batches of the next; every rank takes part.
+
+        Raises:
+            GeoductError: the weights are no longer finite.
+        """
+        if not all(torch.isfinite(p).all() for p in task.network.parameters()):
+            raise GeoductError(f"the weights overflowed {_stand(epoch, None, batch)}; choose a smaller --learning-rate")
+        self.losses = _losses(task, self.ranks) if batch else []
+        path = self.folder / f"{epoch:05d}-{batch:07d}.ckpt"
+        _whole(path, trainer.save_checkpoint, rename=trainer.is_global_zero)
+        self.last, self.saved = (
+            _stand(epoch, trainer.max_epochs, batch, int(trainer.num_training_batches)),
+            time.monotonic(),
+        )
+        if trainer.is_global_zero:
+            for pattern in ("*.ckpt", "best-*"):
+                for old in sorted(self.folder.glob(pattern))[:-KEPT]:
+                    old.unlink()
+
+
+def _stand(epoch: int, epochs: int | None, batch: int, batches: int | None = None) -> str:
+    """Where a checkpoint stands: `after epoch 3 of 20`, or `in epoch 4 of 20, after batch 17 of 40`."""
+    whole = f" of {epochs}" if epochs else ""
+    if batch == 0:
+        return f"after epoch {epoch}{whole}"
+    return f"in epoch {epoch + 1}{whole}, after batch {batch}" + (f" of {batches}" if batches else "")
+
+
+def _losses(task: PatchTask, ranks: Ranks) -> list[list[float]]:
+    mine = torch.stack([task.train_loss.mean_value, task.train_loss.weight]).float().cpu()
+    rows = [mine]
+    if ranks.size > 1:
+        rows = [torch.empty_like(mine) for _ in range(ranks.size)]
+        dist.all_gather(rows, mine)
+    return [row.tolist() for row in rows]
 
 
 def _whole(path: Path, write: Callable[[Path], None], *, rename: bool = True) -> None:
@@ -84,17 +177,14 @@ def _whole(path: Path, write: Callable[[Path], None], *, rename: bool = True) ->
     partial = path.with_name(path.name + ".partial")
     write(partial)
     if rename:
+        with partial.open("rb+") as file:
+            os.fsync(file.fileno())
         partial.replace(path)
 
 
 def _tell(trainer: Trainer, row: Row, improved: bool) -> None:
-    line = (
+    say(
         f"train: epoch {trainer.current_epoch + 1}/{trainer.max_epochs}: loss {row['train_loss']:.4f}, "
         f"val loss {row['val_loss']:.4f}, macro-F1 {row['val_macro_f1']:.4f}, accuracy {row['val_accuracy']:.4f}"
         f"{' (best so far)' if improved else ''}"
     )
-    bar = trainer.progress_bar_callback
-    if isinstance(bar, ProgressBar):
-        bar.print(line)
-    else:
-        print(line, file=sys.stderr, flush=True)

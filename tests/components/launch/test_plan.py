@@ -27,7 +27,8 @@ def clean(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
         monkeypatch.delenv(name, raising=False)
     for name in ("CURL_CA_BUNDLE", "http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY", "no_proxy", "NO_PROXY"):
         monkeypatch.delenv(name, raising=False)
-    monkeypatch.delenv("GEODUCT_LAUNCHER", raising=False)
+    for name in ("GEODUCT_LAUNCHER", "GEODUCT_CACHE", "XDG_CACHE_HOME"):
+        monkeypatch.delenv(name, raising=False)
 
 
 def plan(component: str, **arguments: object) -> Plan:
@@ -88,6 +89,13 @@ def test_a_catalog_on_the_network_is_no_mount(tmp_path: Path) -> None:
     assert made.command[-3:] == ("--bands", "B02", "B03")
 
 
+def test_object_storage_needs_the_cache_alone(tmp_path: Path) -> None:
+    made = plan("composite", scenes="s3://bucket/scenes.zarr", composite="s3://bucket/composite.zarr")
+    assert made.mounts == (Mount(tmp_path / "home" / ".cache" / "geoduct", True),)
+    assert made.outputs == ()
+    assert made.command[2:] == ("--scenes", "s3://bucket/scenes.zarr", "--composite", "s3://bucket/composite.zarr")
+
+
 def test_only_credentials_and_proxies_pass(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     profile = tmp_path / "home" / ".aws" / "credentials"
     profile.parent.mkdir(parents=True)
@@ -101,6 +109,7 @@ def test_only_credentials_and_proxies_pass(tmp_path: Path, monkeypatch: pytest.M
         "https_proxy": "http://proxy:3128",
         "AWS_SHARED_CREDENTIALS_FILE": str(profile),
         "GEODUCT_IMAGE": IMAGE.reference,
+        "GEODUCT_CACHE": str(tmp_path / "home" / ".cache" / "geoduct"),
     }
     assert Mount(profile, False) in make_plan(load("simulate").spec, {"archive": "/data/archive"}).mounts
 

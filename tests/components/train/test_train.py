@@ -113,7 +113,7 @@ def test_a_killed_run_ends_as_if_it_had_never_stopped(world: PatchSet, trained: 
     process.stderr.read()
     process.wait()
     assert told and not (tmp_path / "model").exists()
-    [left] = tmp_path.glob(".model.*.partial/checkpoints/last.ckpt")
+    left, *_ = tmp_path.glob(".model.*.partial/checkpoints/*-0000000.ckpt")
     assert left.stat().st_size > 0
 
     train(world.path, tmp_path / "model", **SMALL)
@@ -187,7 +187,7 @@ def test_an_unknown_encoder_is_refused(world: PatchSet, tmp_path: Path) -> None:
 
 def test_a_gpu_that_is_not_there_is_refused(world: PatchSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("torch.cuda.device_count", lambda: 0)
-    refused("this machine has 0 GPUs", world, tmp_path / "m", accelerator="gpu")
+    refused("its machine, which has 0 GPUs", world, tmp_path / "m", accelerator="gpu")
 
 
 def test_a_class_without_a_training_pixel_is_refused(tmp_path: Path) -> None:

@@ -1,0 +1,51 @@
+"""The process in which Kubeflow's local runner works: `python -m pipelines.worker <answer>`, the request on stdin."""
+
+from __future__ import annotations
+
+import json
+import sys
+import warnings
+from pathlib import Path
+from typing import Any
+
+from kfp import dsl, local
+
+from pipelines.arguments import named
+from pipelines.cluster import Cluster
+from pipelines.compiling import images
+from pipelines.graph import graph
+
+HERE = Cluster(branches=2)
+"""No limits and no second tries: a machine that fails once does so again. The runner has at most two branches on."""
+
+
+def work(request: dict[str, Any]) -> dict[str, Any]:
+    """Run the pipeline; what comes of it, or under `error` why nothing does."""
+    records = Path(request["root"]) / ".kubeflow"
+    local.init(
+        local.DockerRunner(**request["container"]),
+        pipeline_root=str(records / "runs"),
+        # Kubeflow removes this folder when it is done: it must be one that nobody has anything in.
+        workspace_root=str(records / "workspace"),
+        enable_caching=request["cache"],
+        cache_root=str(records / "cache"),
+    )
+    for folder in ("runs", "workspace"):
+        (records / folder).mkdir(exist_ok=True)  # else the engine makes them, as root
+    try:
+        task = graph(named(request["pipeline"]), images(), HERE)(**request["values"])
+    except Exception as error:  # whatever the runner raises is its way to say that a task failed
+        return {"error": " ".join(f"{error}".split())}
+    return {"outputs": {name: _plain(value) for name, value in task.outputs.items()}}
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, list):
+        return [_plain(one) for one in value]
+    return value.uri if isinstance(value, dsl.Artifact) else value
+
+
+if __name__ == "__main__":
+    warnings.simplefilter("ignore")
+    answer = work(json.load(sys.stdin))
+    Path(sys.argv[1]).write_text(json.dumps(answer))

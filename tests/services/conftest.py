@@ -1,0 +1,99 @@
+"""Real services for the tests: each fixture starts one on demand, and stops it at the end if it started it."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import NoReturn
+
+import pytest
+
+from tests.services.cluster import User, interpreter, user_of_cluster
+
+HERE = Path(__file__).parent
+
+
+def unavailable(service: str, why: str) -> NoReturn:
+    """Skip, naming the service; in CI, where every service must run, fail."""
+    text = f"{service} is not to be had here: {why}"
+    if os.environ.get("CI"):
+        pytest.fail(text)
+    pytest.skip(text)
+
+
+@contextmanager
+def service(name: str) -> Iterator[None]:
+    """Have a service of this folder running."""
+    script = str(HERE / f"{name}.sh")
+    running = subprocess.run([script, "status"], capture_output=True).returncode == 0
+    if not running:
+        started = subprocess.run([script, "start"], capture_output=True, text=True)
+        if started.returncode:
+            unavailable(name, (started.stderr.strip().splitlines() or ["it said nothing"])[-1])
+    try:
+        yield
+    finally:
+        if not running:
+            subprocess.run([script, "stop"], check=True)
+
+
+@pytest.fixture(scope="session")
+def apptainer() -> Iterator[None]:
+    """Apptainer, for root and for ordinary users."""
+    with service("apptainer"):
+        yield
+
+
+@pytest.fixture(scope="session")
+def slurm(apptainer: None) -> Iterator[None]:
+    """A SLURM cluster of two nodes, with Apptainer."""
+    with service("slurm"):
+        yield
+
+
+@pytest.fixture
+def user(slurm: None) -> Iterator[User]:
+    """The ordinary user of the cluster, in a fresh project; their jobs end with the test."""
+    python = interpreter()
+    if python is None:
+        unavailable("slurm", "no Python of this version that every user may run")
+    with user_of_cluster(python) as found:
+        yield found
+        if jobs := found.jobs():
+            subprocess.run(["scancel", *jobs], check=True)
+
+
+@pytest.fixture(scope="session")
+def images() -> Path:
+    """The lock of images."""
+    return Path(os.environ["GEODUCT_IMAGES"])
+
+
+@pytest.fixture(scope="session")
+def sifs() -> Path:
+    """The folder of the Apptainer images."""
+    return Path(os.environ["GEODUCT_SIF"])
+
+
+@pytest.fixture
+def user_images(user: User, images: Path, sifs: Path) -> User:
+    """The cluster's user with the lock and the Apptainer images, which lie where the checkout does, within their reach."""
+    folder = user.project / "containers"
+    (folder / "sif").mkdir(parents=True)
+    shutil.copy(images, folder / "images.lock.yaml")
+    for sif in sifs.glob("*.sif"):
+        try:
+            os.link(sif, folder / "sif" / sif.name)
+        except OSError:  # another file system
+            shutil.copy(sif, folder / "sif" / sif.name)
+    return user
+
+
+@pytest.fixture
+def slurm_state(slurm: None) -> Path:
+    """Where the cluster keeps its configuration, logs and process ids."""
+    return Path(os.environ.get("GEODUCT_SERVICES", "/var/tmp/geoduct-services")) / "slurm"

@@ -1,0 +1,135 @@
+"""The promise: the same inputs and parameters give the same bytes, wherever a component runs."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import yaml
+
+from components import artifacts
+from components.launch.images import read_lock
+from tests.pipelines.projects import Project, copy_project
+from tests.pipelines.test_repro import TINY
+from tests.services.cluster import User
+
+pytestmark = [pytest.mark.services, pytest.mark.slow]
+
+KINDS = {
+    "scenes.zarr": "SceneCube",
+    "composite.zarr": "Composite",
+    "labels.zarr": "LabelMap",
+    "patches.zarr": "PatchSet",
+    "model": "Model",
+    "report": "Report",
+    "map": "Map",
+}
+
+Geoduct = Callable[[list[str]], None]
+
+
+def chain(geoduct: Geoduct, archive: Path, out: Path) -> None:
+    """Every component from acquire to predict, on a small archive, with the weights of two epochs."""
+    place = {name: f"{out}/{name}" for name in KINDS}
+    windows = ["--size", "32", "--stride", "32", "--block", "640", "--rare", "ignore"]
+    for words in (
+        ["acquire", "--catalog", str(archive), "--scenes", place["scenes.zarr"]],
+        ["composite", "--scenes", place["scenes.zarr"], "--composite", place["composite.zarr"]],
+        ["label", "--composite", place["composite.zarr"], "--source", f"{archive}/corine.tif",
+         "--labels", place["labels.zarr"], "--nomenclature", "corine-1"],
+        ["patch", "--composite", place["composite.zarr"], "--labels", place["labels.zarr"],
+         "--patches", place["patches.zarr"], *windows],
+        ["train", "--patches", place["patches.zarr"], "--model", place["model"], "--epochs", "2"],
+        ["evaluate", "--model", place["model"], "--patches", place["patches.zarr"], "--report", place["report"],
+         "--bootstrap", "50"],
+        ["predict", "--model", place["model"], "--composite", place["composite.zarr"], "--map", place["map"]],
+    ):  # fmt: skip
+        geoduct(words)
+
+
+def digests(folder: Path) -> dict[str, str]:
+    return {name: getattr(artifacts, kind).open(folder / name).digest for name, kind in KINDS.items()}
+
+
+def made_in(folder: Path) -> set[str]:
+    return {getattr(artifacts, kind).open(folder / name).provenance["image"] for name, kind in KINDS.items()}
+
+
+def on_this_machine(**variables: str) -> Geoduct:
+    def geoduct(words: list[str]) -> None:
+        told = subprocess.run(
+            [sys.executable, "-m", "components", *words],
+            env={**os.environ, **variables},
+            capture_output=True,
+            text=True,
+        )
+        assert told.returncode == 0, told.stderr
+
+    return geoduct
+
+
+@pytest.fixture(scope="module")
+def host(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The archive, and what the host makes of it."""
+    folder = tmp_path_factory.mktemp("host")
+    geoduct = on_this_machine(GEODUCT_LAUNCHER="host")
+    geoduct(["simulate", "--archive", str(folder / "archive"), "--size", "512", "--dates", "4"])
+    chain(geoduct, folder / "archive", folder)
+    assert made_in(folder) == {None}
+    return folder
+
+
+def images_of(lock: Path) -> set[str]:
+    return {image.reference for image in read_lock(lock).values()}
+
+
+def test_docker(host: Path, images: Path, tmp_path: Path) -> None:
+    chain(on_this_machine(GEODUCT_LAUNCHER="docker", GEODUCT_IMAGES=str(images)), host / "archive", tmp_path)
+    assert digests(tmp_path) == digests(host)
+    assert made_in(tmp_path) == images_of(images)
+
+
+def test_apptainer(host: Path, images: Path, sifs: Path, tmp_path: Path) -> None:
+    variables = {"GEODUCT_IMAGES": str(images), "GEODUCT_SIF": str(sifs)}
+    chain(on_this_machine(GEODUCT_LAUNCHER="apptainer", **variables), host / "archive", tmp_path)
+    assert digests(tmp_path) == digests(host)
+    assert made_in(tmp_path) == images_of(images)
+
+
+def test_slurm(host: Path, images: Path, user_images: User) -> None:
+    archive, out = user_images.project / "archive", user_images.project / "out"
+
+    def geoduct(words: list[str]) -> None:
+        told = user_images.run("geoduct", *words, GEODUCT_LAUNCHER="slurm")
+        assert told.returncode == 0, told.stderr
+
+    subprocess.run(["cp", "--recursive", str(host / "archive"), str(archive)], check=True)
+    user_images.give(archive)
+    chain(geoduct, archive, out)
+    assert digests(out) == digests(host)
+    assert made_in(out) == images_of(images)
+    assert user_images.leftovers() == []
+
+
+def test_repro_has_nothing_to_do_under_another_launcher(
+    images: Path, sifs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    project: Project = copy_project(tmp_path)
+    (tmp_path / "experiments" / "tiny.yaml").write_text(yaml.safe_dump(TINY))
+    monkeypatch.setenv("GEODUCT_IMAGES", str(images))
+    monkeypatch.setenv("GEODUCT_SIF", str(sifs))
+    project.run("geoduct", "experiment", "tiny")
+    monkeypatch.setenv("GEODUCT_LAUNCHER", "apptainer")
+    project.run("dvc", "repro", "composite")
+    assert artifacts.Composite.open(tmp_path / "data" / "tiny" / "composite.zarr").provenance["image"] in images_of(
+        images
+    )
+    for launcher in ("host", "docker", "slurm"):
+        monkeypatch.setenv("GEODUCT_LAUNCHER", launcher)
+        output = project.run("dvc", "repro", "composite")
+        assert "Running stage" not in output
+        assert output.count("didn't change, skipping") == 3
