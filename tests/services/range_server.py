@@ -46,6 +46,9 @@ class Answer:
     body: Any
 
 
+Post = Callable[[str], Answer]
+"""Given the body of a POST, its answer."""
+
 Gate = Callable[[str, str, dict[str, str]], Answer | None]
 """Given path, query and headers (names in lower case), an answer of its own, or None to serve the file."""
 
@@ -53,10 +56,11 @@ Gate = Callable[[str, str, dict[str, str]], Answer | None]
 class RangeServer:
     """Serves `folder` on loopback while entered; `requests` holds what was asked, in the order of the answers."""
 
-    def __init__(self, folder: Path, gate: Gate | None = None) -> None:
+    def __init__(self, folder: Path, gate: Gate | None = None, post: Post | None = None) -> None:
         self.requests: list[Request] = []
         self._server = _Server(("127.0.0.1", 0), _Handler)
         self._server.owner, self._server.folder, self._server.gate = self, folder.resolve(), gate
+        self._server.post = post
         self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.05})
         self.url = f"http://127.0.0.1:{self._server.server_port}"
 
@@ -82,6 +86,7 @@ class _Server(ThreadingHTTPServer):
     owner: RangeServer
     folder: Path
     gate: Gate | None
+    post: Post | None
     connections = 0
 
 
@@ -99,8 +104,7 @@ class _Handler(BaseHTTPRequestHandler):
         headers = {name.lower(): value for name, value in self.headers.items()}
         path = unquote(parts.path)
         if self.server.gate and (answer := self.server.gate(path, parts.query, headers)):
-            body = answer.body if isinstance(answer.body, str) else json.dumps(answer.body)
-            self._send(answer.status, body.encode(), {"Content-Type": "application/json"})
+            self._say(answer)
             return
         file = (self.server.folder / path.lstrip("/")).resolve()
         if not file.is_relative_to(self.server.folder) or not file.is_file():
@@ -109,6 +113,14 @@ class _Handler(BaseHTTPRequestHandler):
         self._send_part(file, headers.get("range"))
 
     do_HEAD = do_GET
+
+    def do_POST(self) -> None:
+        body = self.rfile.read(int(self.headers.get("Content-Length") or 0)).decode()
+        self._say(self.server.post(body) if self.server.post else Answer(405, "only GET"))
+
+    def _say(self, answer: Answer) -> None:
+        body = answer.body if isinstance(answer.body, str) else json.dumps(answer.body)
+        self._send(answer.status, body.encode(), {"Content-Type": "application/json"})
 
     def _send_part(self, file: Path, wanted: str | None) -> None:
         size = file.stat().st_size
