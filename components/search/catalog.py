@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import UTC, date, datetime
+from http import HTTPStatus
 from typing import Any
 from urllib.parse import urljoin
 
@@ -20,7 +21,7 @@ from components.artifacts.source import Source
 from components.artifacts.stac import MALFORMED
 from components.errors import GeoductError, nearest
 from components.progress import track
-from components.remote.client import Client, shown
+from components.remote.client import Client, RemoteError, shown
 from components.search.area import Area
 from components.search.documents import Documents
 from components.search.query import Query
@@ -97,7 +98,7 @@ def _ask(
     if not links:
         raise GeoductError(f"{shown(base)} is an API without a search link; expected one of STAC API - Item Search")
     link = next((link for link in links if link.get("method") == "POST"), links[0])
-    yield from ItemSearch(
+    items = ItemSearch(
         url=urljoin(base, link["href"]),
         method=link.get("method", "GET"),
         stac_io=documents,
@@ -107,6 +108,27 @@ def _ask(
         intersects=shapely.geometry.mapping(query.area.geometry) if query.area else None,
         limit=100,
     ).items()
+    if (first := next(items, None)) is None:
+        _refuse_unknown(landing, base, collection, documents)
+    else:
+        yield first
+        yield from items
+
+
+def _refuse_unknown(landing: dict[str, Any], base: str, collection: str, documents: Documents) -> None:
+    """Tell a collection that the API does not have; an API answers a search in one with no items, not with an error."""
+    link = next((link for link in landing.get("links", []) if link.get("rel") == "data"), None)
+    if link is None:
+        return
+    href = urljoin(base, link["href"])
+    try:
+        documents.request(f"{href}/{collection}")
+    except RemoteError as error:
+        if error.status != HTTPStatus.NOT_FOUND:
+            raise
+        known = [str(each["id"]) for each in json.loads(documents.request(href)).get("collections", [])]
+        hint = nearest(collection, known) if known else "; it has no collections"
+        raise GeoductError(f"{shown(base)} has no collection {collection!r}{hint}") from None
 
 
 def _walk_all(catalog: pystac.Catalog, query: Query) -> Iterator[pystac.Item]:
