@@ -43,6 +43,9 @@ def acquire(
     Reflectance is harmonised: what processing baseline 04.00 and later add (1000 DN) is taken off again as each
     item's metadata say, valid pixels stay at least 1, and 0 is nodata.
 
+    Items of one pass of one satellite are one time step: tiles lie beside each other, and of two processings of a tile
+    the newer is used. `search` can choose scenes by more than what is asked here; its list is read like a catalog.
+
     What may pass of itself (busy servers, lost connections, short answers) is tried again. A run that was killed, or
     that a network failed, goes on where it stopped when the same command is given again. What became of every scene
     found is printed at the end and kept in the cube.
@@ -59,7 +62,8 @@ def acquire(
         end: last day, YYYY-MM-DD
         max_cloud: most cloud over a whole item, as its eo:cloud_cover says; below 100, items that do not say are
             left out
-        max_scenes: at most so many, evenly spread in time from the first match to the last; none takes all
+        max_scenes: at most so many acquisitions, evenly spread in time from the first match to the last; none takes
+            all
         bands: names (B02) or common names (blue); they are stored under their names, in this order
         mask: which mask goes with the scenes; auto takes scl (scene classification) if all items have it, else clm
             (0 clear, 1 cloud)
@@ -86,11 +90,11 @@ def acquire(
     area = area_of(bbox, aoi)
     query = Query.parse(collection, area, start, end, max_cloud, max_scenes, ids)
     client = connect(retries, timeout)
-    items = find(catalog.location, query, client)
+    found = find(catalog.location, query, client)
     remote = Remote(client)
-    kind = choose_mask(items, mask)
+    kind = choose_mask(found.items, mask)
     report, skip_failed = Report(), on_missing == "skip"
-    steps = steps_of(items, names, kind, remote, report, skip_failed)
+    steps = steps_of(found, names, kind, remote, report, skip_failed)
     covered = [scene for step in steps for scene in step.scenes]
     how = How(grid_of(covered, area, resolution, crs), tuple(names), kind, resampling)
     read_cube(steps, how, scenes.path, remote, report, skip_failed, workers)

@@ -6,13 +6,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-import pystac
-
 from components.acquire.read import with_grids
 from components.acquire.understand import Scene, understand
 from components.errors import GeoductError
 from components.progress import say
 from components.remote.raster import Remote
+from components.search.select import Found
 
 
 @dataclass(frozen=True)
@@ -62,21 +61,28 @@ class Step:
 
 
 def steps_of(
-    items: Sequence[pystac.Item], bands: Sequence[str], mask: str, remote: Remote, report: Report, skip_failed: bool
+    found: Found, bands: Sequence[str], mask: str, remote: Remote, report: Report, skip_failed: bool
 ) -> list[Step]:
-    """Time steps, in order of time, of all items; with `skip_failed` those that are not understood go into the report.
+    """A time step for each acquisition, in order of time; what is left out goes into the report.
+
+    With `skip_failed` these are also items that are not understood.
 
     Raises:
         GeoductError: an item lacks something, contradicts itself, or its files cannot be read; or all of them do.
     """
-    found = []
-    for item in items:
-        try:
-            found.append(with_grids(understand(item, bands, mask), remote))
-        except GeoductError as error:
-            if not skip_failed:
-                raise
-            report.failed.append(LeftOut(item.id, str(error)))
-    if not found:
+    report.skipped += [LeftOut(each.id, each.reason) for each in found.superseded]
+    steps = []
+    for acquisition in found.acquisitions:
+        scenes = []
+        for item in acquisition.items:
+            try:
+                scenes.append(with_grids(understand(item, bands, mask), remote))
+            except GeoductError as error:
+                if not skip_failed:
+                    raise
+                report.failed.append(LeftOut(item.id, str(error)))
+        if scenes:
+            steps.append(Step(tuple(scenes)))
+    if not steps:
         raise GeoductError(f"no scene can be read; the first: {report.failed[0].reason}")
-    return [Step((scene,)) for scene in found]
+    return steps

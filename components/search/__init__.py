@@ -58,6 +58,6 @@ def search(
     from components.search.query import Query
 
     query = Query.parse(collection, area_of(bbox, aoi), start, end, max_cloud, max_scenes)
-    items = find(catalog.location, query, connect(retries, timeout))
+    items = find(catalog.location, query, connect(retries, timeout)).items
     write_scenelist(scenes_list.path, items)
     print(table(items))

@@ -7,8 +7,8 @@ the user learns which filter removed how many.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from datetime import UTC, date, datetime
+from collections.abc import Iterable, Iterator, Sequence
+from datetime import date
 from http import HTTPStatus
 from typing import Any
 from urllib.parse import urljoin
@@ -25,10 +25,11 @@ from components.remote.client import Client, RemoteError, shown
 from components.search.area import Area
 from components.search.documents import Documents
 from components.search.query import Query
+from components.search.select import Found, select
 
 
-def find(location: str, query: Query, client: Client) -> list[pystac.Item]:
-    """Items of the catalog at `location` (URL, file or folder) that match, in order of time.
+def find(location: str, query: Query, client: Client) -> Found:
+    """What the catalog at `location` (URL, file or folder) holds that matches, in order of time.
 
     Raises:
         GeoductError: the catalog cannot be read, the collection is unknown or must be named, or nothing matches.
@@ -180,84 +181,3 @@ def _may_hold(extent: pystac.Extent, query: Query) -> bool:
     spans = [(a.date() if a else date.min, b.date() if b else date.max) for a, b in extent.temporal.intervals]
     start, end = query.start or date.min, query.end or date.max
     return near and (not spans or any(first <= end and last >= start for first, last in spans))
-
-
-def _meets(item: pystac.Item, area: Area) -> bool:
-    if item.geometry is None:
-        raise GeoductError(f"item {item.id} has no geometry; expected its footprint")
-    footprint = shapely.geometry.shape(item.geometry)
-    if not footprint.is_valid:
-        footprint = shapely.make_valid(footprint)
-    return bool(footprint.intersects(area.geometry) and not footprint.touches(area.geometry))
-
-
-def moment(item: pystac.Item) -> datetime:
-    """When an item was acquired: its datetime, else the start of its interval."""
-    found = item.datetime or item.common_metadata.start_datetime
-    if found is None:
-        raise GeoductError(f"item {item.id} has no datetime")
-    return found if found.tzinfo else found.replace(tzinfo=UTC)
-
-
-def select(items: Sequence[pystac.Item], query: Query, where: str) -> list[pystac.Item]:
-    """Filter by collection, ids, area, days and cloud, in that order, and spread over time; `where` names the catalog.
-
-    Raises:
-        GeoductError: nothing is left (says what each filter left), one of the ids is not, or items of several
-            collections are.
-    """
-    left = [i for i in items if query.collection in (None, i.collection_id)]
-    steps = [f"{len(left)} items found" + (f" in collection {query.collection!r}" if query.collection else "")]
-    for said, keeps in _filters(query):
-        left = [i for i in left if keeps(i)]
-        steps.append(f"{len(left)} {said}")
-    if not left:
-        raise GeoductError(f"no item of {where} matches: {', '.join(steps)}")
-    if absent := sorted(set(query.ids or ()) - {i.id for i in left}):
-        raise GeoductError(f"--ids names {absent[0]!r}, but {where} has no such item that matches: {', '.join(steps)}")
-    collections = sorted({str(i.collection_id) for i in left})
-    if len(collections) > 1:
-        raise GeoductError(
-            f"items of {len(collections)} collections of {where} match; choose one with --collection: "
-            + ", ".join(collections)
-        )
-    left.sort(key=lambda i: (moment(i), i.id))
-    return spread(left, query.max_scenes)
-
-
-def _filters(query: Query) -> Iterator[tuple[str, Callable[[pystac.Item], bool]]]:
-    """What the query asks for, filter by filter: in words, and as a test of an item."""
-    ids, area, most = query.ids, query.area, query.max_cloud
-    if ids is not None:
-        yield f"of the {len(ids)} in --ids", lambda item: item.id in ids
-    if area is not None:
-        yield f"in {area.said}", lambda item: _meets(item, area)
-    if query.interval:
-        yield query.period, lambda item: query.covers(moment(item))
-    if most < 100:
-        yield f"with at most {most:g} % cloud", lambda item: cloud_cover(item) <= most
-
-
-def cloud_cover(item: pystac.Item) -> float:
-    """Cloud over the whole item in percent; infinite where it does not say."""
-    found = item.properties.get("eo:cloud_cover")
-    return float("inf") if found is None else float(found)
-
-
-def spread(items: Sequence[pystac.Item], count: int | None) -> list[pystac.Item]:
-    """Choose `count` of `items` (in order of time): those nearest to instants evenly spaced from first to last.
-
-    A single one is the nearest to the middle. An item is taken once; of two equally near, the earlier is.
-    """
-    if count is None or count >= len(items):
-        return list(items)
-    times = [moment(i).timestamp() for i in items]
-    span = times[-1] - times[0]
-    left = list(range(len(items)))
-    chosen = []
-    for n in range(count):
-        target = times[0] + span * (n / (count - 1) if count > 1 else 0.5)
-        best = min(left, key=lambda index: abs(times[index] - target))
-        left.remove(best)
-        chosen.append(best)
-    return [items[index] for index in sorted(chosen)]

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 
 import pystac
 
-from components.search.catalog import cloud_cover, moment
+from components.search.acquisitions import moment
+from components.search.select import cloud_cover
 
 MOST = 20
 """Rows of the table. Of more scenes the first and the last are shown."""

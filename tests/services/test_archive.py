@@ -9,7 +9,6 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-import pystac
 import pytest
 
 from components.acquire import acquire
@@ -81,8 +80,7 @@ def test_the_api_finds_what_the_static_catalog_holds(api: str, archive: Path, pa
         area = area_of(parameters.get("bbox"), None)  # type: ignore[arg-type]
         start, end, cloud, count = (parameters.get(n) for n in ("start", "end", "max_cloud", "max_scenes"))
         query = Query.parse(COLLECTION, area, start, end, cloud or 100.0, count)  # type: ignore[arg-type]
-        items: list[pystac.Item] = find(location, query, Client())
-        return [item.id for item in items]
+        return [item.id for item in find(location, query, Client()).items]
 
     assert found(f"{api}/") == found(str(archive)) != []
 

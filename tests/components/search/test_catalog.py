@@ -16,9 +16,11 @@ from shapely.geometry import box, mapping
 
 from components.errors import GeoductError
 from components.remote.client import Client
+from components.search.acquisitions import Acquisition
 from components.search.area import area_of
-from components.search.catalog import find, spread
+from components.search.catalog import find
 from components.search.query import Query
+from components.search.select import spread
 
 
 def item(id: str, day: str, west: float = 0.0, cloud: float | None = 10.0) -> pystac.Item:
@@ -58,7 +60,7 @@ def query(bbox: Any = None, collection: str | None = None, **more: Any) -> Query
 
 def search(location: str, wanted: Query) -> list[pystac.Item]:
     """Find without patience: what fails here fails for good."""
-    return find(location, wanted, Client(retries=0))
+    return find(location, wanted, Client(retries=0)).items
 
 
 def ids(found: list[pystac.Item]) -> str:
@@ -115,9 +117,9 @@ def test_collections_ruled_out_by_their_extent_are_not_opened(catalog: Path) -> 
 
 def test_spread_is_even_in_time_not_in_number() -> None:
     crowded = [item(f"{n}", f"2021-06-0{n}") for n in range(1, 6)] + [item("x", "2021-06-30"), item("y", "2021-07-30")]
-    assert ids(spread(crowded, 3)) == "1xy"
-    assert ids(spread(crowded, 1)) == "x"
-    assert ids(spread(crowded, 9)) == "12345xy"
+    acquired = [Acquisition((each,)) for each in crowded]
+    for count, expected in ((3, "1xy"), (1, "x"), (9, "12345xy")):
+        assert ids([each.items[0] for each in spread(acquired, count)]) == expected
 
 
 @pytest.mark.parametrize(
