@@ -46,7 +46,8 @@ def search(
         end: last day, YYYY-MM-DD
         max_cloud: most cloud over a whole item, as its eo:cloud_cover says; below 100, items that do not say are
             left out
-        max_scenes: at most so many, evenly spread in time from the first match to the last; none takes all
+        max_scenes: at most so many acquisitions, evenly spread in time from the first match to the last; none takes
+            all
         retries: how often a request to a server is made again before it counts as failed, each time after a longer wait
         timeout: how long a server may keep us waiting before the request counts as lost
     """
