@@ -19,6 +19,9 @@ from components.errors import GeoductError
 PASS = timedelta(minutes=10)
 """A pass over an area takes less; the same satellite comes back after 100 minutes at the earliest."""
 
+AOI_CLOUD = "geoduct:aoi_cloud_cover"
+"""Property of an item: percent of the valid pixels in the area that are cloud, over all tiles of its acquisition."""
+
 BASELINES = ("s2:processing_baseline", "processing:version", "sentinel:processing_baseline")
 _BASELINE_IN_NAME = re.compile(r"_N(\d{2})(\d{2})_")
 _NUMBER = re.compile(r"^(\d{1,2})\.(\d{2})$")

@@ -25,7 +25,7 @@ from components.remote.client import Client, RemoteError, shown
 from components.search.area import Area
 from components.search.documents import Documents
 from components.search.query import Query
-from components.search.select import Found, select
+from components.search.select import Found, choose, select
 
 
 def find(location: str, query: Query, client: Client) -> Found:
@@ -36,7 +36,7 @@ def find(location: str, query: Query, client: Client) -> Found:
     """
     try:
         found = list(track(_candidates(location, query, Documents(client)), label="search"))
-        return select(found, query, shown(location))
+        matching = select(found, query, shown(location))
     except GeoductError:
         raise
     except Exception as error:
@@ -45,6 +45,7 @@ def find(location: str, query: Query, client: Client) -> Found:
             raise
         reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
         raise GeoductError(f"{shown(location)} cannot be read as a STAC catalog: {shown(reason)}") from error
+    return choose(matching, query, shown(location), client)
 
 
 def _candidates(location: str, query: Query, documents: Documents) -> Iterator[pystac.Item]:

@@ -29,6 +29,7 @@ class Query:
     orbits: tuple[int, ...] | None = None
     min_baseline: str | None = None
     one_per_day: bool = False
+    max_cloud_aoi: float = 100.0
 
     @classmethod
     def parse(
@@ -45,17 +46,21 @@ class Query:
         orbits: Sequence[int] | None = None,
         min_baseline: str | None = None,
         one_per_day: bool = False,
+        max_cloud_aoi: float = 100.0,
     ) -> Query:
         """Read the dates, YYYY-MM-DD, the tiles, 27WVM or T27WVM, and the processing baseline, 05.09.
 
         Raises:
-            GeoductError: one of them is none, the last day lies before the first, or there is no id among `ids`.
+            GeoductError: one of them is none, the last day lies before the first, there is no id among `ids`, or
+                no area to look for clouds over.
         """
         first, last = _day("--start", start), _day("--end", end)
         if first and last and last < first:
             raise GeoductError(f"--end {last} lies before --start {first}")
         if ids is not None and not ids:
             raise GeoductError("--ids is empty; expected at least one item's id, or none for all")
+        if max_cloud_aoi < 100 and area is None:
+            raise GeoductError("--max-cloud-aoi asks for cloud over an area; name it by --bbox or --aoi")
         wanted = None if ids is None else tuple(dict.fromkeys(ids))
         return cls(
             collection,
@@ -69,6 +74,7 @@ class Query:
             None if orbits is None else tuple(orbits),
             None if min_baseline is None else _baseline(min_baseline),
             one_per_day,
+            max_cloud_aoi,
         )
 
     @property

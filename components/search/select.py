@@ -9,7 +9,9 @@ import pystac
 import shapely
 
 from components.errors import GeoductError
+from components.remote.client import Client
 from components.search.acquisitions import (
+    AOI_CLOUD,
     Acquisition,
     Superseded,
     acquisitions,
@@ -45,7 +47,7 @@ def _meets(item: pystac.Item, area: Area) -> bool:
 
 
 def select(items: Sequence[pystac.Item], query: Query, where: str) -> Found:
-    """Filter, put what belongs together into acquisitions, and choose among these; `where` names the catalog.
+    """Filter, and put what belongs together into acquisitions; `where` names the catalog.
 
     Raises:
         GeoductError: nothing is left (says what each filter left), one of the ids is not, or items of several
@@ -67,9 +69,29 @@ def select(items: Sequence[pystac.Item], query: Query, where: str) -> Found:
             + ", ".join(collections)
         )
     found, superseded = acquisitions(left)
+    return Found(tuple(found), tuple(superseded))
+
+
+def choose(found: Found, query: Query, where: str, client: Client) -> Found:
+    """Of acquisitions that match, those that are clear over the area, one a day if asked for, spread over time.
+
+    Raises:
+        GeoductError: none is clear over the area, or that cannot be told.
+    """
+    left: Sequence[Acquisition] = found.acquisitions
+    if query.max_cloud_aoi < 100 and query.area is not None:
+        from components.remote.raster import Remote
+        from components.search.cloud import clear_over
+
+        left = clear_over(left, query.area, query.max_cloud_aoi, Remote(client))
+        if not left:
+            raise GeoductError(
+                f"no item of {where} matches: {len(found.acquisitions)} acquisitions, 0 with at most "
+                f"{query.max_cloud_aoi:g} % cloud over {query.area.said}"
+            )
     if query.one_per_day:
-        found = _clearest_of_days(found)
-    return Found(tuple(spread(found, query.max_scenes)), tuple(superseded))
+        left = _clearest_of_days(left)
+    return Found(tuple(spread(left, query.max_scenes)), found.superseded)
 
 
 def _filters(query: Query) -> Iterator[tuple[str, Callable[[pystac.Item], bool]]]:
@@ -109,7 +131,9 @@ def _clearest_of_days(found: Sequence[Acquisition]) -> list[Acquisition]:
 
 
 def _cloud(acquisition: Acquisition) -> float:
-    return sum(map(cloud_cover, acquisition.items)) / len(acquisition.items)
+    """Percent of cloud over the area where it was measured, else over the items."""
+    measured = acquisition.items[0].properties.get(AOI_CLOUD)
+    return sum(map(cloud_cover, acquisition.items)) / len(acquisition.items) if measured is None else float(measured)
 
 
 def spread(found: Sequence[Acquisition], count: int | None) -> list[Acquisition]:
