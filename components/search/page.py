@@ -16,9 +16,8 @@ from components.search.area import Area
 
 TEMPLATE = Path(__file__).parent / "templates" / "index.html.j2"
 
-WIDTH = 1000.0
-"""Of the map, in its own units; its height follows from the extent."""
-TALLEST = 700.0
+WIDTH, HEIGHT = 1000.0, 560.0
+"""Of the map, in its own units."""
 STEPS = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 20.0, 45.0)
 """Degrees between two lines of the grid, the first that leaves at most eight of them."""
 
@@ -30,14 +29,17 @@ class _Frame:
         boxes = [s.bounds for s in shapes]
         west, south = min(b[0] for b in boxes), min(b[1] for b in boxes)
         east, north = max(b[2] for b in boxes), max(b[3] for b in boxes)
-        margin = 0.05 * max(east - west, north - south, 0.01)
-        self.west, self.north, self.east, self.south = west - margin, north + margin, east + margin, south - margin
-        squeeze = max(math.cos(math.radians((self.south + self.north) / 2)), 0.1)
-        wide, tall = (self.east - self.west) * squeeze, self.north - self.south
-        scale = min(WIDTH / wide, TALLEST / tall)
-        self.x_scale: float = scale * squeeze
-        self.y_scale: float = scale
-        self.width, self.height = round(wide * scale, 1), round(tall * scale, 1)
+        middle = (west + east) / 2, (south + north) / 2
+        squeeze = max(math.cos(math.radians(middle[1])), 0.1)
+        room = 1.15  # for a margin, where the labels are
+        self.y_scale: float = min(
+            WIDTH / (room * squeeze * max(east - west, 1e-3)), HEIGHT / (room * max(north - south, 1e-3))
+        )
+        self.x_scale: float = self.y_scale * squeeze
+        wide, tall = WIDTH / self.x_scale, HEIGHT / self.y_scale
+        self.west, self.east = middle[0] - wide / 2, middle[0] + wide / 2
+        self.south, self.north = middle[1] - tall / 2, middle[1] + tall / 2
+        self.width, self.height = WIDTH, HEIGHT
 
     def x(self, longitude: float) -> float:
         return round(float(longitude - self.west) * self.x_scale, 1)
@@ -54,7 +56,7 @@ class _Frame:
 
     def grid(self) -> tuple[list[tuple[float, str]], list[tuple[float, str]]]:
         """Meridians and parallels within the frame: place and label."""
-        span = max(self.east - self.west, self.north - self.south)
+        span = self.east - self.west
         step = next((s for s in STEPS if span / s <= 8), STEPS[-1])
         digits = max(0, math.ceil(-math.log10(step)))
 
