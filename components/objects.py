@@ -31,7 +31,8 @@ TRANSFERS = 8
 """Files in transfer at a time; one alone does not fill a connection to a distant store."""
 PART = 32 * 2**20
 """Bytes of one part of an upload."""
-_PROBE = ".geoduct-probe"
+_UNFINISHED = ".geoduct-unfinished"
+"""Lies beside files whose upload is under way, or was killed: they are ours to replace."""
 
 
 def is_object(location: str) -> bool:
@@ -106,11 +107,12 @@ def refuse_foreign(url: str, flag: str, manifest_name: str) -> None:
     store = _store()
     with _plain_errors(url, "written"):
         _bucket(store, url)
-        found = {name for name in _names(store, url) if name != _PROBE}
-        if found and manifest_name not in found:
+        found = _names(store, url)
+        if found and not found & {manifest_name, _UNFINISHED}:
             raise GeoductError(f"{url} exists and is no Geoduct artifact; remove it or choose another {flag}")
-        store.pipe_file(f"{url.rstrip('/')}/{_PROBE}", b"")
-        store.rm_file(f"{url.rstrip('/')}/{_PROBE}")
+        if _UNFINISHED not in found:
+            store.pipe_file(f"{url.rstrip('/')}/{_UNFINISHED}", b"")
+            store.rm_file(f"{url.rstrip('/')}/{_UNFINISHED}")
 
 
 def put(folder: Path, url: str, manifest_name: str) -> None:
@@ -124,9 +126,10 @@ def put(folder: Path, url: str, manifest_name: str) -> None:
     manifest = files.pop(manifest_name)
     with _plain_errors(url, "written"), _nothing_left(store, root, files):
         before = _names(store, url)
+        store.pipe_file(f"{root}/{_UNFINISHED}", b"")
         if manifest_name in before:
             store.rm_file(f"{root}/{manifest_name}")
-        for name in sorted(before - files.keys() - {manifest_name}):
+        for name in sorted(before - files.keys() - {manifest_name, _UNFINISHED}):
             store.rm_file(f"{root}/{name}")
         _transfer(lambda name: store.put_file(str(files[name]), f"{root}/{name}", chunksize=PART), files, f"put {url}")
         store.invalidate_cache()
@@ -138,6 +141,7 @@ def put(folder: Path, url: str, manifest_name: str) -> None:
                     f"{path.stat().st_size} were sent"
                 )
         store.put_file(str(manifest), f"{root}/{manifest_name}")
+        store.rm_file(f"{root}/{_UNFINISHED}")
 
 
 @contextmanager
@@ -146,8 +150,9 @@ def _nothing_left(store: S3FileSystem, root: str, names: Iterable[str]) -> Itera
     try:
         yield
     except BaseException:
-        with suppress(Exception):
-            store.rm([f"{root}/{name}" for name in names if store.exists(f"{root}/{name}")])
+        for name in (*names, _UNFINISHED):
+            with suppress(Exception):
+                store.rm_file(f"{root}/{name}")
         raise
 
 

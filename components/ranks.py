@@ -115,6 +115,7 @@ class Ranks:
         self._values: deque[Any] = deque()
         self._done: set[int] = set()
         self._gone: set[int] = set()
+        self._closing = False
         self._end: _End | None = None
         self._force: threading.Timer | None = None
         if self._peers:
@@ -206,7 +207,7 @@ class Ranks:
             self._news.notify_all()
 
     def _finish(self, end: _End) -> None:
-        if self._end:
+        if self._end or self._closing:
             return
         self._end = end
         if self.rank == 0:
@@ -230,7 +231,7 @@ class Ranks:
             SystemExit: on any rank but 0 after a GeoductError, which rank 0 tells.
         """
         with self._news:
-            self._done.update(self._peers)  # whoever hangs up from now on is no loss
+            self._closing = True  # what others say and who hangs up from now on changes nothing
         match error:
             case None:
                 self._tell(done=True)

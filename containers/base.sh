@@ -50,5 +50,5 @@ image() {
     docker import "$work/image.tar" "$tag" > /dev/null
 }
 
-image "$tag" ca-certificates libstdc++6 python3 usr-is-merged
-image "$tag-tools" binutils ca-certificates libstdc++6 python3 python3-venv usr-is-merged
+image "$tag" ca-certificates libstdc++6 python3 tzdata usr-is-merged
+image "$tag-tools" binutils ca-certificates libstdc++6 python3 python3-venv tzdata usr-is-merged

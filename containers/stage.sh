@@ -35,11 +35,15 @@ site() {
     "$HOME_OF_ALL/bin/python" -c 'import sysconfig; print(sysconfig.get_path("purelib"))'
 }
 
-# Takes away what no run needs: what extensions are compiled from, symbols for debuggers, the packages' own tests, and the
-# network services of Arrow, which serves here to read and write Parquet.
+# Takes away what no run needs: what extensions are compiled from, symbols for debuggers, the packages' own tests, the
+# network services of Arrow, which serves here to read and write Parquet, and those of Amazon beside S3 and logging in to it.
 strip_packages() {
     find "$1" -type f \( -name '*.a' -o -name '*.h' -o -name '*.hpp' -o -name '*.pyx' -o -name '*.pxd' -o -name '*.pyi' \) -delete
     rm -rf "$1"/pyarrow/*flight* "$1"/pyarrow/libarrow_s3.* "$1"/pyarrow/_s3fs.*
+    if [ -d "$1/botocore/data" ]; then
+        find "$1/botocore/data" -mindepth 1 -maxdepth 1 -type d \
+            -not -name s3 -not -name sts -not -name sso -not -name sso-oidc -not -name signin -exec rm -r {} +
+    fi
     find "$1" -type d -name tests -prune | while read -r folder; do
         imported "$folder" || rm -r "$folder"
     done

@@ -9,7 +9,6 @@ for name in SLURM_JOB_ID SLURM_PROCID SLURM_LOCALID SLURM_NODEID SLURM_STEP_NUM_
         export "APPTAINERENV_$name=${!name}"
     fi
 done
-export APPTAINER_MESSAGELEVEL=-1 # warnings and errors: which optional tools it lacks is no news in a job's log
 # Asked here, for the node that submitted the job may have no GPU.
 if [ -e /dev/nvidiactl ]; then
     export APPTAINER_NV=1
@@ -17,8 +16,16 @@ fi
 
 scratch=$(mktemp --directory --tmpdir="${LOCALSCRATCH:-${TMPDIR:-/tmp}}" geoduct-XXXXXXXX)
 trap 'rm -rf "$scratch"' EXIT
-trap : TERM USR1 # the container gets SLURM's signals as well; this script waits until it has cleaned up
-export APPTAINER_WORKDIR="$scratch"
+# SLURM signals every process of a step: Geoduct handles SIGTERM and cleans up, and this script waits for it. The program
+# that serves the image must outlast it, so Apptainer finds one on PATH that ignores the signal (FUSE leaves it so).
+trap : TERM
+mkdir "$scratch/bin" "$scratch/work"
+if server=$(command -v squashfuse_ll); then
+    printf '#!/bin/sh\ntrap "" TERM\nexec "%s" "$@"\n' "$server" > "$scratch/bin/squashfuse_ll"
+    chmod +x "$scratch/bin/squashfuse_ll"
+fi
+export PATH="$scratch/bin:$PATH"
+export APPTAINER_WORKDIR="$scratch/work"
 code=0
 "$@" || code=$?
 exit "$code"

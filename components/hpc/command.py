@@ -10,8 +10,8 @@ from components.registry import COMPONENTS, load
 
 USAGE = """usage: geoduct hpc <tool>
 
-  env [COMPONENT] [--site SITE] [--account ACCOUNT]    shell commands that make sbatch ready for this site and for what
-                                                       the component (default: train) asks for: eval "$(geoduct hpc env)"
+  env [COMPONENT] [--site SITE] [--account ACCOUNT]    shell commands that make sbatch ready for this site and what the
+                                                       component (default: train) asks for: eval "$(geoduct hpc env)"
   check [COMPONENT] [--site SITE] [--account ACCOUNT] [--data PATH …]
                                                        see whether this account can run jobs here, and what to mend
   container COMPONENT --flag value …                   the `apptainer exec …` of a component, for batch scripts"""
@@ -78,7 +78,7 @@ def _check(words: list[str]) -> int:
 
     plain, given = _options(words, {"site": 1, "account": 1, "data": None})
     place = site.find(*given.get("site", []))
-    findings = examine(place, _component(plain), *given.get("account", []), data=given.get("data", []))
+    findings = examine(place, _component(plain), next(iter(given.get("account", [])), None), given.get("data", []))
     print(table(findings))
     return int(any(f.status == "mend" for f in findings))
 
@@ -95,8 +95,8 @@ def _container(words: list[str]) -> int:
     spec = load(words[0]).spec
     plan = make_plan(spec, parse(spec, words[1:]))
     apptainer.check(plan)
-    for output in plan.outputs:
-        storage.parent(output)  # bound into the container, hence there before it starts
+    for mount in (m for m in plan.mounts if m.writable):
+        storage.folder(mount.path)  # bound into the container, hence there before it starts
     for name, value in apptainer.environment(plan).items():
         print(f"export {name}={shlex.quote(value)}")
     print(f"container=({shlex.join(apptainer.command(plan))})")

@@ -57,7 +57,7 @@ def for_scripts(site: Site, resources: Resources) -> dict[str, str]:
 
 
 def for_sbatch(site: Site, resources: Resources, account: str | None = None) -> dict[str, str]:
-    """Variables that sbatch reads as its options, so that `sbatch hpc/train.sbatch` needs none; empty ones are unset."""
+    """Variables that sbatch reads as its options, so that `sbatch hpc/train.sbatch` needs none; "" is unset."""
     return {
         ACCOUNT: payer(site, account) or "",
         "SBATCH_PARTITION": resources.partition,

@@ -50,11 +50,6 @@ class Job:
             return f"{text} ({self.reason.replace('_', ' ')}{expected})"
         return f"{text} on {self.nodes} since {self.start}" if self.state == "RUNNING" else text
 
-    @property
-    def cancelled_by(self) -> str:
-        """The user who cancelled it, or another's decision."""
-        return self.by or "its user or an administrator"
-
 
 Lost = Job("LOST")
 """A job that neither the controller nor the accounts know."""

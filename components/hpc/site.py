@@ -38,7 +38,7 @@ _T = TypeVar("_T", bound=_Model)
 
 
 class Resources(_Model):
-    """What one component asks of SLURM: `tasks` and `gpus` on each node, `cpus` for each task, `memory` on each node."""
+    """What a component asks of SLURM: `tasks`, `gpus` and `memory` on each node, `cpus` for each task."""
 
     partition: str
     nodes: Annotated[int, Field(ge=1)]
@@ -142,7 +142,7 @@ def read(file: Path) -> Site:
     """Read and check one profile.
 
     Raises:
-        GeoductError: it cannot be read, a key is unknown or missing (the nearest is named), a value is of the wrong kind.
+        GeoductError: it cannot be read, a key is unknown (the nearest is named) or missing, a value is wrong.
     """
     try:
         found = yaml.safe_load(file.read_text())

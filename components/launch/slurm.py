@@ -7,6 +7,7 @@ does, hands on the log as it grows, cancels the job when it is told to end, and 
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -29,7 +30,13 @@ _TICK = 0.5
 """Seconds between two looks at the log."""
 
 _POLL = (1.0, 15.0)
-"""Seconds between two questions to SLURM, at least and at most; in between, a tenth of the time that nothing changed."""
+"""Seconds between two questions to SLURM, least and most; in between, a tenth of the time that nothing changed."""
+
+_KILLED = 128 + signal.SIGKILL
+"""Exit code of a step whose task was killed."""
+
+_OUT_OF_MEMORY = re.compile(r"oom[-_ ]kill|out[-_ ]of[-_ ]memory|memory limit", re.IGNORECASE)
+"""How slurmstepd says it, with cgroups and without."""
 
 
 def command(plan: Plan) -> list[str]:
@@ -89,7 +96,7 @@ class _Watch:
         streams = [_Stream(name, out) for name, out in zip(names, (sys.stdout, sys.stderr), strict=True)]
         _say(f"job {number} submitted to partition {self._resources.partition}")
         job = self._wait(number, streams)
-        code = self._judge(number, job, f"; its log: {names[1]}")
+        code = self._judge(number, job, names[1])
         for name in names:
             name.unlink(missing_ok=True)  # all of it has been handed on
         return code
@@ -162,38 +169,33 @@ class _Watch:
                 shown, changed = job.words, now
                 _say(f"job {number} {job.words}")
 
-    def _judge(self, number: str, job: Job, log: str) -> int:
+    def _judge(self, number: str, job: Job, log: Path) -> int:
         """The component's exit code, or what became of the job instead."""
-        name, file = f"{self._plan.component} (job {number})", self._site.file
         if self._told.number:
             return 128 + self._told.number
-        match job.state:
-            case "COMPLETED":
-                return 0
-            case "FAILED" if job.code and job.code != 128 + signal.SIGKILL:
-                return job.code
-            case "OUT_OF_MEMORY":
-                limit = self._resources.memory or "all memory of a node"
-                raise GeoductError(
-                    f"{name} ran out of memory on {job.nodes}: it had {limit}; give it more in {file}{log}"
-                )
-            case "TIMEOUT" | "DEADLINE":
-                raise GeoductError(
-                    f"{name} reached its walltime of {self._resources.time} and was ended; give it more in {file}{log}"
-                )
-            case "CANCELLED":
-                raise GeoductError(f"{name} was cancelled by {job.cancelled_by}{log}")
-            case "NODE_FAIL" | "BOOT_FAIL":
-                raise GeoductError(
-                    f"{name} ended because a node failed ({job.nodes}); give the same command again{log}"
-                )
-            case "PREEMPTED":
-                raise GeoductError(f"{name} was ended in favour of another job; give the same command again{log}")
-            case "FAILED":
-                raise GeoductError(f"{name} was killed on {job.nodes}: out of memory, or by hand{log}")
-        if job.state == Lost.state:
-            raise GeoductError(f"{name} is lost: SLURM no longer knows it, so how it ended cannot be told{log}")
-        raise GeoductError(f"{name} ended as {job.state} on {job.nodes}{log}")
+        if job.state == "COMPLETED" or (job.state == "FAILED" and job.code not in (0, _KILLED)):
+            return job.code
+        # Where only the step ran out of memory, SLURM calls the job failed; its word in the log tells.
+        state = "OUT_OF_MEMORY" if job.state == "FAILED" and _OUT_OF_MEMORY.search(_tail(log)) else job.state
+        asked, file = self._resources, self._site.file
+        again = "give the same command again"
+        what = {
+            "OUT_OF_MEMORY": f"ran out of memory on {job.nodes}: it had {asked.memory or 'all'}; give it more in {file}",
+            "TIMEOUT": f"reached its walltime of {asked.time} and was ended; give it more in {file}",
+            "CANCELLED": f"was cancelled by {job.by or 'its user or an administrator'}",
+            "NODE_FAIL": f"ended because a node failed ({job.nodes}); {again}",
+            "PREEMPTED": f"was ended in favour of another job; {again}",
+            "FAILED": f"was killed on {job.nodes}: out of memory, or by hand",
+            Lost.state: "is lost: SLURM no longer knows it, so how it ended cannot be told",
+        }.get(state, f"ended as {state} on {job.nodes}")
+        raise GeoductError(f"{self._plan.component} (job {number}) {what}; its log: {log}")
+
+
+def _tail(log: Path) -> str:
+    try:
+        return log.read_text(errors="replace")[-10_000:]
+    except OSError:
+        return ""
 
 
 class _Stream:

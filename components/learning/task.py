@@ -159,6 +159,9 @@ class PatchTask(LightningModule):
         optimiser = torch.optim.AdamW(
             self.network.parameters(), lr=self.learning_rate, weight_decay=self.weight_decay, fused=True
         )
-        factor = schedule_of(self.schedule, int(self.trainer.estimated_stepping_batches), self.warmup)
+        # Not Lightning's estimated_stepping_batches, which sets the loader up before its position is restored.
+        data = self.trainer.datamodule  # type: ignore[attr-defined]  # Lightning sets it without declaring it
+        steps = (self.trainer.max_epochs or 0) * len(data.train_dataloader())
+        factor = schedule_of(self.schedule, steps, self.warmup)
         scheduler = torch.optim.lr_scheduler.LambdaLR(optimiser, factor)
         return {"optimizer": optimiser, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}

@@ -66,9 +66,12 @@ class User:
 
     def leftovers(self) -> list[str]:
         """What a run must not leave: jobs, processes, staging folders, folders of jobs."""
-        running = subprocess.run(["ps", "--no-headers", "-o", "args", "--user", USER], capture_output=True, text=True)
+        running = subprocess.run(
+            ["ps", "--no-headers", "-o", "stat,args", "--user", USER], capture_output=True, text=True
+        )
         folders = [*self.project.rglob("*.partial"), *(Path(self.environment["HOME"]) / "scratch").glob("*-job-*")]
-        return [*self.jobs(), *running.stdout.splitlines(), *map(str, folders)]
+        alive = [line for line in running.stdout.splitlines() if not line.startswith("Z")]
+        return [*self.jobs(), *alive, *map(str, folders)]
 
     def mend_site(self, **resources: str | int) -> None:
         """Change what the project's profile of the site asks for, for every component."""

@@ -68,6 +68,18 @@ def user(slurm: None) -> Iterator[User]:
 
 
 @pytest.fixture(scope="session")
+def s3() -> Iterator[dict[str, str]]:
+    """An S3 server; the variables of the user who owns its bucket `geoduct` (see s3.sh for the others)."""
+    with service("s3"):
+        yield {
+            "AWS_ACCESS_KEY_ID": "geoduct",
+            "AWS_SECRET_ACCESS_KEY": "geoduct-secret",
+            "AWS_ENDPOINT_URL": f"http://127.0.0.1:{os.environ.get('GEODUCT_S3_PORT', '17480')}",
+            "AWS_REGION": "default",
+        }
+
+
+@pytest.fixture(scope="session")
 def images() -> Path:
     """The lock of images."""
     return Path(os.environ["GEODUCT_IMAGES"])

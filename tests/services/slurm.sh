@@ -98,6 +98,7 @@ KillWait=3
 UnkillableStepTimeout=30
 InactiveLimit=0
 SlurmdTimeout=30
+MessageTimeout=4
 SchedulerParameters=batch_sched_delay=0,sched_interval=2,bf_interval=2
 NodeName=n[0-1] NodeHostname=$(hostname -s) NodeAddr=127.0.0.1 Port=[17001-17002] CPUs=$cpus RealMemory=$memory State=UNKNOWN
 PartitionName=batch Nodes=n[0-1] Default=YES MaxTime=24:00:00 DefaultTime=00:10:00 AllowAccounts=$ACCOUNT

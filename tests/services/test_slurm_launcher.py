@@ -119,7 +119,8 @@ def test_out_of_memory(user: User) -> None:
 def node_back() -> Iterator[None]:
     """Node n0 is well again at the end."""
     yield
-    administer("scontrol", "update", "nodename=n0", "state=resume")
+    if "down" in administer("sinfo", "--noheader", "--nodes=n0", "--format=%T"):
+        administer("scontrol", "update", "nodename=n0", "state=resume")
 
 
 def test_node_failed(user: User, node_back: None) -> None:
