@@ -112,13 +112,6 @@ def slurm_state(slurm: None) -> Path:
 
 
 @pytest.fixture(scope="session")
-def s3() -> Iterator[str]:
-    """An S3 server; its URL. Users, keys and buckets are those that `s3.sh` tells of."""
-    with service("s3"):
-        yield "http://127.0.0.1:17480"
-
-
-@pytest.fixture(scope="session")
 def stac() -> Iterator[str]:
     """A STAC API without any collection, unless it was running before; its URL."""
     with service("stac"):

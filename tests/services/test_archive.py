@@ -45,17 +45,16 @@ def near(archive: Path, tmp_path_factory: pytest.TempPathFactory) -> SceneCube:
 
 
 @pytest.fixture(scope="module")
-def api(stac: str, s3: str, archive: Path) -> str:
+def api(stac: str, s3: dict[str, str], archive: Path) -> str:
     """The STAC API, loaded; its items' files are in the bucket."""
-    publish(archive, stac, upload(archive, s3, "archive"))
+    publish(archive, stac, upload(archive, s3["AWS_ENDPOINT_URL"], "archive"))
     return stac
 
 
 @pytest.fixture(autouse=True)
-def account(s3: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("AWS_ENDPOINT_URL", s3)
-    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "geoduct")
-    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "geoduct-secret")
+def account(s3: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in s3.items():
+        monkeypatch.setenv(name, value)
     monkeypatch.setattr(client, "LONGEST_WAIT", 0.0)
 
 
@@ -102,10 +101,10 @@ WAYS = {
 
 @pytest.mark.parametrize("way", [*WAYS, "all"])
 def test_the_same_bytes_through_a_network_that_fails(
-    api: str, s3: str, near: SceneCube, tmp_path: Path, way: str, monkeypatch: pytest.MonkeyPatch
+    api: str, s3: dict[str, str], near: SceneCube, tmp_path: Path, way: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     script = share(0.4, list(WAYS.values()) if way == "all" else [WAYS[way]])
-    with FaultyProxy(api, script) as before_api, FaultyProxy(s3, script) as before_s3:
+    with FaultyProxy(api, script) as before_api, FaultyProxy(s3["AWS_ENDPOINT_URL"], script) as before_s3:
         monkeypatch.setenv("AWS_ENDPOINT_URL", before_s3.url)
         assert run(before_api.url, tmp_path, timeout=1.0).digest == near.digest
     spoilt = sum(before_api.spoilt.values()) + sum(before_s3.spoilt.values())
@@ -113,8 +112,8 @@ def test_the_same_bytes_through_a_network_that_fails(
 
 
 @pytest.fixture
-def held(s3: str) -> Iterator[FaultyProxy]:
-    with FaultyProxy(s3, lambda asked: None) as proxy:
+def held(s3: dict[str, str]) -> Iterator[FaultyProxy]:
+    with FaultyProxy(s3["AWS_ENDPOINT_URL"], lambda asked: None) as proxy:
         yield proxy
 
 
