@@ -51,8 +51,8 @@ def acquire(
     found is printed at the end and kept in the cube.
 
     Args:
-        catalog: a STAC API, a file with an API's landing page, a static catalog, collection or item file, or a
-            SceneList
+        catalog: a STAC API, a file with an API's landing page, a static catalog, collection or item file, a file of
+            stac-geoparquet, or a SceneList
         scenes: the scenes, one time step an item
         aoi: GeoJSON polygon in longitude and latitude; the window is its bounding box on the grid
         collection: the collection to search; needed where items of several match

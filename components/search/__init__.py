@@ -42,8 +42,8 @@ def search(
     absolute paths or URLs, and holds no pixels: it may be moved, the assets may not.
 
     Args:
-        catalog: a STAC API, a file with an API's landing page, a static catalog, collection or item file, or a
-            SceneList
+        catalog: a STAC API, a file with an API's landing page, a static catalog, collection or item file, a file of
+            stac-geoparquet, or a SceneList
         scenes_list: the scenes found, as a STAC ItemCollection
         aoi: GeoJSON polygon in longitude and latitude; scenes that meet it are listed
         collection: the collection to search; needed where items of several match

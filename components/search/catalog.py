@@ -24,6 +24,7 @@ from components.progress import track
 from components.remote.client import Client, RemoteError, shown
 from components.search.area import Area
 from components.search.documents import Documents
+from components.search.parquet import is_parquet, rows
 from components.search.query import Query
 from components.search.select import Found, choose, select
 
@@ -49,6 +50,9 @@ def find(location: str, query: Query, client: Client) -> Found:
 
 
 def _candidates(location: str, query: Query, documents: Documents) -> Iterator[pystac.Item]:
+    if is_parquet(location):
+        yield from rows(Source(location).path, query)
+        return
     href, document = _document(location, documents)
     match document:
         case {"type": "FeatureCollection"}:
