@@ -32,7 +32,7 @@ lock: $(READY) ## Resolve pyproject.toml anew into requirements.lock, and into t
 	$(RESOLVE) containers/build.in --output-file containers/build.lock
 	$(RESOLVE) pyproject.toml --constraint requirements.lock --output-file containers/data.lock
 	$(RESOLVE) pyproject.toml --extra learn --constraint requirements.lock --output-file containers/learn.lock \
-	  $$(sed -n 's/^\([^ =]*\)==.*/--no-emit-package \1/p' containers/data.lock) # learn stands upon data
+	  $$(sed -n 's/^\([^ =]*\)==[^ ;]* .$$/--no-emit-package \1/p' containers/data.lock) # learn stands upon data
 
 .PHONY: demo
 demo: $(READY) ## The whole chain on the sample archive: from simulated scenes to a land-cover map and its report

@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import resource
 import statistics
 import tempfile
 import time
@@ -170,9 +171,15 @@ class Sample(NamedTuple):
 
 def sample(work: Callable[[], int]) -> Sample:
     """Time `work`, which returns how many patches it read; its child processes count if they have ended."""
-    wall, cpu = time.perf_counter(), sum(os.times()[:4])
+    wall, cpu = time.perf_counter(), processor_time()
     patches = work()
-    return Sample(patches / (time.perf_counter() - wall), (sum(os.times()[:4]) - cpu) / patches * 1e6)
+    return Sample(patches / (time.perf_counter() - wall), (processor_time() - cpu) / patches * 1e6)
+
+
+def processor_time() -> float:
+    """Seconds of processor time of this process and its ended children; `os.times` counts in hundredths only."""
+    used = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+    return sum(usage.ru_utime + usage.ru_stime for usage in used)
 
 
 def measure(folder: Path, count: int, rounds: int) -> tuple[dict[str, Sample], dict[str, Sample]]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import sys
 from argparse import SUPPRESS, ArgumentParser, RawDescriptionHelpFormatter
@@ -128,10 +127,7 @@ def _run(name: str, words: list[str]) -> int:
         return 0
     if launcher != "host":
         return launch(launcher, component.spec, arguments)
-    if component.spec.image == "learn":
-        # Before torch is imported (libgomp reads it once): threads of a network that wait for each other leave
-        # the core to those that read and write, instead of spinning on it.
-        os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+    component.settle()
     component.run(arguments)
     return 0
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import functools
 import inspect
+import os
 import re
 import sys
 import types
@@ -91,6 +92,14 @@ class Component(Generic[P]):
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> None:
         self.run({**dict(zip((s.name for s in self.spec.slots), args, strict=False)), **kwargs})
+
+    def settle(self) -> None:
+        """Prepare this process, which is to run nothing else: before torch is imported, as libgomp reads it once.
+
+        Threads of a network that wait for each other leave the core to those that read and write, instead of spinning.
+        """
+        if self.spec.image == "learn":
+            os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
     def run(self, arguments: Mapping[str, Any]) -> None:
         """Run on this machine with arguments by name, as values or as text.

@@ -3,7 +3,7 @@
 Large stores stay where they are: between tasks travel their location, as text, and the digest of their contents.
 Kubeflow caches a task by its arguments, so the digest among them makes changed contents a new task and spares
 unchanged ones. Every output lies in the pipeline's root under a name that ends with its digest: what a cached task
-once answered is never overwritten. Kubeflow's own artifacts are small files: a manifest for the lineage, scores, a page.
+once answered is never overwritten. Kubeflow's own artifacts are small files: a manifest, scores, a page.
 """
 
 from __future__ import annotations
@@ -16,7 +16,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, get_args, get_origin
 
-from components import artifacts, storage
+from components import artifacts, objects, storage
+from components.artifacts.base import MANIFEST
 from components.artifacts.source import Source
 from components.artifacts.summary import SUMMARISED, numbers, page
 from components.errors import GeoductError, nearest
@@ -30,6 +31,7 @@ WORK = ".work"
 """Folder in the root for what is not finished; of no use once no run is on."""
 
 _NONE = "none"
+_KNOWN = "sha256:"
 _PLAIN: tuple[type, ...] = (bool, int, float, str)
 
 
@@ -70,7 +72,7 @@ def decode(parameter: Parameter, carried: Any) -> Any:
 
 
 def task_inputs(spec: Spec, several: Sequence[str] = ()) -> dict[str, type]:
-    """Names and types of what a task is given; each artifact named in `several` is a list of them, put in one folder."""
+    """Names and types of what a task is given; each artifact named in `several` is a list, put in one folder."""
     ports: dict[str, type] = {"root": str}
     for slot in spec.inputs:
         ports[slot.name] = ports[f"{slot.name}_digest"] = list if slot.name in several else str
@@ -102,10 +104,9 @@ def execute(words: Sequence[str]) -> None:
             message = _message(executor_input)
             given = message.get("inputs", {}).get("parameterValues", {})
             if name == IDENTIFY:
-                values, written = {"digest": Source.open(_text(given, "location")).digest}, {}
+                _answer(message["outputs"], {"digest": Source.open(_text(given, "location")).digest}, {})
             else:
-                values, written = _run(load(name).spec, given, job, _paths(files))
-            _answer(message["outputs"], values, written)
+                _answer(message["outputs"], *_run(load(name).spec, given, job, _paths(files)))
         case [name, *_] if name not in (*COMPONENTS, IDENTIFY):
             raise GeoductError(f"kfp: there is no component {name!r}{nearest(name, [*COMPONENTS, IDENTIFY])}")
         case _:
@@ -140,18 +141,24 @@ def _run(
     spec: Spec, given: Mapping[str, Any], job: str, files: Mapping[str, Path]
 ) -> tuple[dict[str, Any], dict[str, Any]]:
     """Run the component, put its outputs in their places and say where; `files` get manifests, scores and pages."""
-    root = Source(_text(given, "root"))
-    if not root.is_path:
-        raise GeoductError(f"kfp: root is {root.location!r}; expected a folder")
-    work = root.path / WORK / f"{job}-{spec.name}-{_key(given)}"
+    root = _text(given, "root").rstrip("/")
+    if objects.is_object(root):
+        scratch = objects.cache()
+    elif Source(root).is_path:
+        scratch = Path(root)
+    else:
+        raise GeoductError(f"kfp: root is {root!r}; expected a folder or an s3:// URL")
+    work = scratch / WORK / f"{job}-{spec.name}-{_key(given)}"
     done = False
     try:
         arguments: dict[str, Any] = {p.name: decode(p, given.get(p.name, p.default)) for p in spec.parameters}
         for slot in spec.inputs:
             if given.get(slot.name):
                 arguments[slot.name] = _input(slot, given[slot.name], given.get(f"{slot.name}_digest"), work)
-        load(spec.name).run({**arguments, **{slot.name: work / slot.name for slot in spec.outputs}})
-        values, written = _outputs(spec, root.path, work, files)
+        component = load(spec.name)
+        component.settle()
+        component.run({**arguments, **{slot.name: work / slot.name for slot in spec.outputs}})
+        values, written = _outputs(spec, root, work, files)
         done = True
     finally:
         if done or not spec.resumable:
@@ -174,26 +181,30 @@ def _input(slot: Slot, location: Any, digest: Any, work: Path) -> str:
             # Links, for the component is to find them side by side, not to have them twice.
             shutil.copytree(found, folder / f"{number:04}", copy_function=os.link)
         return str(folder)
-    artifact = getattr(artifacts, slot.kind).open(location)
+    found = str(location)
+    if objects.is_object(found) and str(digest).startswith(_KNOWN):
+        found = str(objects.fetch(found, None, MANIFEST))  # not every reader of a Source reads object storage
+    artifact = getattr(artifacts, slot.kind).open(found)
     if digest and artifact.digest != digest:
         raise GeoductError(
             f"{slot.flag} {location} no longer holds what this run was to read ({artifact.digest}, not {digest}); "
             "run the pipeline anew without Kubeflow's cache"
         )
-    return str(location)
+    return found
 
 
 def _outputs(
-    spec: Spec, root: Path, work: Path, files: Mapping[str, Path]
+    spec: Spec, root: str, work: Path, files: Mapping[str, Path]
 ) -> tuple[dict[str, Any], dict[str, dict[str, Any]]]:
     values: dict[str, Any] = {}
     written: dict[str, dict[str, Any]] = {}
     for slot in spec.outputs:
         kind = getattr(artifacts, slot.kind)
-        artifact = kind.open(_settle(work / slot.name, root, kind))
-        print(f"{slot.name}: {artifact.path}")
-        manifest = {"kind": slot.kind, "location": str(artifact.path), "digest": artifact.digest}
-        values |= {f"{slot.name}_location": str(artifact.path), f"{slot.name}_digest": artifact.digest}
+        artifact = kind.open(work / slot.name)
+        place = f"{root}/{slot.name}-{artifact.digest.rpartition(':')[2][:12]}"
+        print(f"{slot.name}: {place}")
+        manifest = {"kind": slot.kind, "location": place, "digest": artifact.digest}
+        values |= {f"{slot.name}_location": place, f"{slot.name}_digest": artifact.digest}
         written[slot.name] = manifest
         _write(files[slot.name], json.dumps(manifest, indent=1) + "\n")
         if slot.kind == "SceneList":
@@ -202,19 +213,21 @@ def _outputs(
             written |= {f"{slot.name}_metrics": (scores := numbers(artifact)), f"{slot.name}_page": {}}
             _write(files[f"{slot.name}_metrics"], json.dumps(scores, indent=1) + "\n")
             _write(files[f"{slot.name}_page"], page(artifact))
+        _settle(artifact.path, place)
     return values, written
 
 
-def _settle(made: Path, root: Path, kind: Any) -> Path:
+def _settle(made: Path, place: str) -> None:
     """Move an artifact to the place that its contents name; what is there already is the same."""
-    place = root / f"{made.name}-{kind.open(made).digest.rpartition(':')[2][:12]}"
-    if not place.exists():
+    if objects.is_object(place):
+        if objects.manifest(place, MANIFEST) is None:
+            objects.put(made, place, MANIFEST)
+    elif not Path(place).exists():
         try:
             made.rename(place)
         except OSError:
-            if not place.exists():  # else another task of the same contents was faster
+            if not Path(place).exists():  # else another task of the same contents was faster
                 raise
-    return place
 
 
 def _write(path: Path, text: str) -> None:

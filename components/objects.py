@@ -98,6 +98,20 @@ def fetch(url: str, kind: str | None, manifest_name: str, *, anew: bool = False)
     return place
 
 
+def manifest(url: str, manifest_name: str) -> dict[str, Any] | None:
+    """The manifest of the artifact at `url`, if a finished one is there.
+
+    Raises:
+        GeoductError: the store refuses us, or what is there is no manifest.
+    """
+    with _plain_errors(url, "read"):
+        try:
+            text = _store().cat_file(f"{url.rstrip('/')}/{manifest_name}")
+        except FileNotFoundError:
+            return None
+    return _parse(text, f"{url.rstrip('/')}/{manifest_name}")
+
+
 def refuse_foreign(url: str, flag: str, manifest_name: str) -> None:
     """See, before anything is computed, that `url` can be written and that nothing foreign would be replaced.
 

@@ -31,6 +31,10 @@ PATIENCE = 120.0
 GRACE = 20.0
 """Seconds that a rank has to end by itself once another has; a collective on a GPU may wait for the dead forever."""
 
+HEARING = 5.0
+"""Seconds that a rank in trouble waits: for news of what caused it, or for rank 0 to tidy up. Not longer, for rank 0
+may itself wait in a collective on the CPU until the process at its other end is gone."""
+
 LOST = 1
 """Exit code of a run that lost one of its ranks."""
 
@@ -152,7 +156,7 @@ class Ranks:
             raise
         except Exception as error:
             with self._news:
-                self._news.wait_for(lambda: self._end is not None, timeout=GRACE / 4 if self._peers else 0)
+                self._news.wait_for(lambda: self._end is not None, timeout=HEARING if self._peers else 0)
             if self._end:
                 raise self._ending(self._end) from error
             raise
@@ -249,7 +253,7 @@ class Ranks:
                         twin.shutdown(socket.SHUT_WR)
             if self.rank and error is not None:
                 # Where srun kills the other tasks once one has failed, rank 0 has yet to tidy up and to speak.
-                self._news.wait_for(lambda: 0 in self._gone, timeout=GRACE)
+                self._news.wait_for(lambda: 0 in self._gone, timeout=HEARING)
             if self._force:
                 self._force.cancel()
         if self.rank and isinstance(error, GeoductError):

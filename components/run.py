@@ -15,7 +15,7 @@ import os
 import re
 import sys
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -131,9 +131,11 @@ def _staged(targets: Mapping[str, str], resume: bool, key: str, crew: ranks.Rank
         return
     staged: dict[str, Path] = {}
     taken = False
+    locks = ExitStack()
     try:
         for name, target in targets.items():
             beside = objects.staging_place(target) if objects.is_object(target) else Path(target)
+            locks.enter_context(storage.writing(beside))
             staged[name] = storage.stage(beside, key if resume else storage.FRESH)
             taken = taken or staged[name].exists()
         crew.share({name: str(path) for name, path in staged.items()})
@@ -150,6 +152,8 @@ def _staged(targets: Mapping[str, str], resume: bool, key: str, crew: ranks.Rank
             for path in staged.values():
                 storage.remove(path)
         raise
+    finally:
+        locks.close()
 
 
 @contextmanager

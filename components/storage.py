@@ -1,16 +1,23 @@
 """Where artifacts are put. Writing is all or nothing: a staging folder beside the place, then one rename.
 
 A staging folder is named after its target, a key and the process that writes it. A later run clears away what dead
-processes left; a resumable component's run with the same key takes such remains over and goes on from there.
+processes left; a resumable component's run with the same key takes such remains over and goes on from there. Whether
+the writer of remains from another machine is dead cannot be seen from its number: a lock beside the target, which the
+file system carries from machine to machine and drops with its holder, keeps two jobs from writing the same one.
 """
 
 from __future__ import annotations
 
+import errno
+import fcntl
 import os
 import re
 import shutil
 import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import TextIO
 
 from components.errors import GeoductError
 
@@ -58,6 +65,46 @@ def folder(path: Path) -> None:
         raise GeoductError(f"{path} cannot be made: {error.strerror}") from None
     if not os.access(path, os.W_OK | os.X_OK):
         raise GeoductError(f"{path} is not writable")
+
+
+@contextmanager
+def writing(target: Path) -> Iterator[None]:
+    """Hold the right to write a target, on this machine and on all that share its file system.
+
+    Raises:
+        GeoductError: another process holds it; or the parent folder cannot be made or written.
+    """
+    folder(target.parent)
+    path = target.absolute().parent / f".{target.name}.lock"
+    with _locked(path, target) as file:
+        file.truncate(0)
+        file.write(f"process {os.getpid()} of {socket.gethostname()}")
+        file.flush()
+        try:
+            yield
+        finally:
+            path.unlink(missing_ok=True)
+
+
+def _locked(path: Path, target: Path) -> TextIO:
+    """The lock file, open and locked by us, so far as its file system knows locks."""
+    while True:
+        file = path.open("a+")
+        try:
+            # Of the two kinds the one that GPFS, Lustre and NFS carry from machine to machine.
+            fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            if error.errno in (errno.EACCES, errno.EAGAIN):
+                file.seek(0)
+                holder = file.read() or "another process"
+                file.close()
+                raise GeoductError(f"{target} is being written by {holder}; wait for it or end it") from None
+            if error.errno not in (errno.ENOSYS, errno.ENOLCK, errno.ENOTSUP):
+                raise
+        # The holder before may have removed the file between our opening and our locking it.
+        if path.exists() and os.path.samestat(path.stat(), os.fstat(file.fileno())):
+            return file
+        file.close()
 
 
 def stage(target: Path, key: str = FRESH) -> Path:

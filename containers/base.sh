@@ -3,7 +3,7 @@
 # mirror that this machine's own apt is set up for; TAG-tools, which the build's stages run in, has pip and binutils too.
 set -euo pipefail
 
-export PATH="/usr/sbin:/usr/bin:/sbin:/bin:$PATH"
+export PATH="$PATH:/usr/sbin:/sbin"
 readonly SUITE=bookworm
 readonly MERGE=(usrmerge libfile-find-rule-perl libnumber-compare-perl libtext-glob-perl perl libperl5.36
     perl-modules-5.36 libgdbm-compat4 libgdbm6)

@@ -31,6 +31,20 @@ from components.launch.images import Image, write_entry
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent
 IMAGES = ("data", "learn")
+SOURCES = (
+    "components",
+    "pipelines",
+    "pyproject.toml",
+    "README.md",
+    "LICENSE",
+    ".dockerignore",
+    "containers/Dockerfile",
+    "containers/stage.sh",
+    "containers/build.lock",
+    "containers/data.lock",
+    "containers/learn.lock",
+)
+"""What an image is made from, beside its base."""
 OFFICIAL = ("python:3.11-slim-bookworm", "python:3.11-bookworm")
 """Base and tools images where a registry has them; the same as the recipe's defaults."""
 MADE = ("geoduct/base:bookworm", "geoduct/base:bookworm-tools")
@@ -60,7 +74,8 @@ class Docker:
         )
         if told.returncode:
             raise GeoductError(
-                f"no Docker engine answers ({_last(told.stderr)}): start it (tests/services/docker.sh start does on Debian)"
+                f"no Docker engine answers ({_last(told.stderr)}): start it "
+                "(tests/services/docker.sh start does on Debian)"
             )
 
     def __call__(self, *words: str, data: bytes | None = None) -> str:
@@ -169,18 +184,19 @@ def find_base(docker: Docker) -> Base:
 
 
 def revision() -> tuple[str, int]:
-    """The revision of the sources, `-dirty` if they differ from it, and the time of its commit (seconds, UTC).
+    """The last commit that changed what the images are made from, `-dirty` if that changed since, and its time (s UTC).
+
+    A commit that changes something else, such as a test, leaves the images and their digests as they are.
 
     Raises:
         GeoductError: the sources are no git repository.
     """
     git = ["git", "-C", str(ROOT)]
-    commit = subprocess.run([*git, "log", "-1", "--format=%H %ct"], capture_output=True, text=True)
-    if commit.returncode:
+    commit = subprocess.run([*git, "log", "-1", "--format=%H %ct", "--", *SOURCES], capture_output=True, text=True)
+    if commit.returncode or not commit.stdout:
         raise GeoductError(f"{ROOT} is no git repository, so the images would not say what they were made from")
     name, seconds = commit.stdout.split()
-    inside = ["components", "pipelines", "containers", "pyproject.toml", "README.md", "LICENSE", ".dockerignore"]
-    changed = subprocess.run([*git, "status", "--porcelain", "--", *inside], capture_output=True, text=True).stdout
+    changed = subprocess.run([*git, "status", "--porcelain", "--", *SOURCES], capture_output=True, text=True).stdout
     return name + ("-dirty" if changed else ""), int(seconds)
 
 
@@ -238,8 +254,9 @@ def stamp(docker: Docker, image: str, created: str) -> str:
             entry = tarfile.TarInfo(file)
             entry.size = len(text)
             tar.addfile(entry, io.BytesIO(text))
-    loaded = docker("load", "--quiet", data=archive.getvalue())
-    return loaded.rpartition("ID: ")[2]
+    loaded = docker("load", "--quiet", data=archive.getvalue()).rpartition("ID: ")[2]
+    docker("image", "rm", image)  # its layers stay, they are those of the stamped one
+    return loaded
 
 
 def push(docker: Docker, image: str, repository: str) -> str:
@@ -282,7 +299,8 @@ def main() -> None:
         write_entry(given.lock, name, Image(reference, source[0], f"{base.name}@{base.digest}", size))
         done = time.monotonic()
         print(
-            f"{name}: {size / 1e6:.0f} MB, built in {built - start:.0f} s, pushed in {done - built:.0f} s\n  {reference}"
+            f"{name}: {size / 1e6:.0f} MB, built in {built - start:.0f} s, pushed in {done - built:.0f} s",
+            f"\n  {reference}",
         )
 
 

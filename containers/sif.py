@@ -1,8 +1,8 @@
 """Makes the Apptainer images from the images of the lock: `make sif`.
 
-Each is built from the very bytes that the lock names, pulled from the registry by their digest, which Apptainer keeps in
-the image's labels: one that has the lock's digest there is left as it is. A build that is killed leaves nothing under the
-image's name.
+Each is built from the very bytes that the lock names, pulled from the registry by their digest, which Apptainer keeps
+in the image's labels: one that has the lock's digest there is left as it is. A build that is killed leaves nothing
+under the image's name.
 """
 
 from __future__ import annotations

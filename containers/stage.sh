@@ -47,8 +47,7 @@ strip_packages() {
     find "$1" -type d -name tests -prune | while read -r folder; do
         imported "$folder" || rm -r "$folder"
     done
-    # Libraries of NVIDIA carry code for GPUs, which binutils does not know.
-    find "$1" -type f -name '*.so*' -not -path '*/nvidia/*' -print0 | xargs -0 -n 1 -P "$(nproc)" sh /mnt/stage.sh strip_library
+    strip_libraries "$1"
 }
 
 # Whether a module outside of a folder of tests, and not itself made for testing, imports it.
@@ -58,18 +57,26 @@ imported() {
         --exclude=conftest.py "(from|import) [a-zA-Z0-9_.]*\b$package\.tests\b|from \.+tests\b" "$(dirname "$1")"
 }
 
-# Some libraries were edited after they were linked and do not survive it: one that no longer loads is put back.
+# Some libraries were edited after they were linked and do not survive it: those that do not load are put back. All are
+# stripped before the first is tried, for they load each other. NVIDIA's carry code for GPUs, which binutils does not know.
+strip_libraries() {
+    find "$1" -type f -name '*.so*' -not -path '*/nvidia/*' -print0 > /libraries
+    xargs -0 -n 1 -P "$(nproc)" sh /mnt/stage.sh strip_library < /libraries
+    xargs -0 -n 1 -P "$(nproc)" sh /mnt/stage.sh try_library < /libraries > /broken
+    while read -r library; do mv "$library.whole" "$library"; done < /broken
+    find "$1" -type f -name '*.whole' -delete
+}
+
 strip_library() {
     case $(head -c 4 "$1" | od -An -c | tr -d ' ') in 177ELF) ;; *) return 0 ;; esac
     cp -p "$1" "$1.whole"
-    if strip --strip-unneeded "$1" 2> /dev/null && { loads "$1" || ! loads "$1.whole"; }; then
-        rm "$1.whole"
-    else
-        mv "$1.whole" "$1"
-    fi
+    strip --strip-unneeded "$1" 2> /dev/null || mv "$1.whole" "$1"
 }
 
-loads() { python3 -S -c 'import ctypes, sys; ctypes.CDLL(sys.argv[1])' "$1" 2> /dev/null; }
+try_library() {
+    [ -e "$1.whole" ] || return 0
+    python3 -S -c 'import ctypes, sys; ctypes.CDLL(sys.argv[1])' "$1" 2> /dev/null || echo "$1"
+}
 
 # Wheels hold copies where a library has several names; the names stay, the copies go.
 link_copies() {
@@ -122,6 +129,9 @@ code() {
     (cd /source && /opt/build/bin/python -m hatchling build -t wheel -d /wheel > /dev/null)
     environment
     uv_install /wheel/*.whl
+    # uv notes when it installed a wheel from a file, which no one asks the image.
+    rm "$(site)"/geoduct-*.dist-info/uv_cache.json
+    sed -i /uv_cache.json/d "$(site)"/geoduct-*.dist-info/RECORD
     compile "$(site)"
     layers
 }

@@ -24,6 +24,7 @@ export MASTER_ADDR MASTER_PORT
 
 # container COMPONENT --flag value …: sets the array `container` to the `apptainer exec …` of a component, as its
 # signature, the lock of images and the arguments say; also exports the variables that go into the container.
+container=()
 container() {
     local words
     words=$(geoduct hpc container "$@") || return
@@ -67,16 +68,17 @@ resumable() {
 
 # successor ARGUMENT…: submits the running script again, as this job was submitted, to start once this job is over.
 successor() {
-    local generation=$((${GEODUCT_GENERATION:-0} + 1)) about log script limit
+    local generation=$((${GEODUCT_GENERATION:-0} + 1)) about value
     if [ "$generation" -gt "$GEODUCT_SUCCESSORS" ]; then
         echo "geoduct: stopped at the walltime for the ${generation}th time, and GEODUCT_SUCCESSORS allows" \
             "$GEODUCT_SUCCESSORS successors: submit again to go on" >&2
-        return
+        return 75
     fi
-    about=$(scontrol --oneliner show job "$SLURM_JOB_ID")
-    log=$(sed 's/.* StdOut=\([^ ]*\).*/\1/' <<< "$about")
-    script=$(sed 's/.* Command=\([^ ]*\).*/\1/' <<< "$about")
-    limit=$(sed 's/.* TimeLimit=\([^ ]*\).*/\1/' <<< "$about")
+    about=" $(scontrol --oneliner show job "$SLURM_JOB_ID") "
+    field() { # of what SLURM says of this job
+        value=${about#* "$1"=}
+        echo "${value%% *}"
+    }
     GEODUCT_GENERATION=$generation sbatch --dependency="afterany:$SLURM_JOB_ID" --nodes="$SLURM_JOB_NUM_NODES" \
-        --partition="$SLURM_JOB_PARTITION" --time="$limit" --output="$log" "$script" "$@"
+        --partition="$SLURM_JOB_PARTITION" --time="$(field TimeLimit)" --output="$(field StdOut)" "$(field Command)" "$@"
 }

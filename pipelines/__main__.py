@@ -9,6 +9,7 @@ import warnings
 from argparse import ArgumentParser, Namespace, RawDescriptionHelpFormatter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, NoReturn
 
 from components.errors import GeoductError
@@ -44,7 +45,7 @@ def _parser() -> ArgumentParser:
 
     made = command("run", "Run a pipeline on this machine, each task in its container.")
     made.add_argument("pipeline", help="training or inference")
-    made.add_argument("--root", type=Path, help="folder for all that is made [data/pipelines]")
+    made.add_argument("--root", default="data/pipelines", help="folder or s3:// URL for all that is made [%(default)s]")
     made.add_argument("--no-cache", action="store_true", help="run every task, also those that an earlier run here did")
 
     made = command("submit", "Start a pipeline on a cluster and follow it to its end.")
@@ -77,8 +78,7 @@ def _run(chosen: Namespace) -> None:
     pipeline, params = named(chosen.pipeline), read_params(chosen.params)
     values = arguments(pipeline, params, settings(chosen.overrides), str(chosen.params))
     values |= located(pipeline, values, params)
-    root = chosen.root or Path("data") / "pipelines"
-    outputs = run_locally(pipeline, values, root, cache=not chosen.no_cache)
+    outputs = run_locally(pipeline, values, chosen.root, cache=not chosen.no_cache)
     print(f"\npipeline {pipeline.name}: done")
     _tell(outputs)
 
@@ -87,20 +87,34 @@ def _tell(outputs: Mapping[str, Any]) -> None:
     """Print where everything is; of a map its STAC item as well, and of metrics what they say."""
     import json
 
+    from components.artifacts.map import ITEM
+
     for name, found in outputs.items():
-        for path in map(Path, found if isinstance(found, list) else [found]):
-            print(f"{name.removesuffix('s') if isinstance(found, list) else name}: {path}")
-            if (item := path / "item.json").is_file():
-                print(f"STAC item: {item}")
+        several = isinstance(found, list)
+        for place in found if several else [found]:
+            print(f"{name.removesuffix('s') if several else name}: {place}")
+            if name == "maps":
+                print(f"STAC item: {place}/{ITEM}")
             if name == "metrics":
-                for metric, value in json.loads(path.read_text()).items():
+                for metric, value in json.loads(Path(place).read_text()).items():
                     print(f"  {metric}: {value:g}")
 
 
 def _submit(chosen: Namespace) -> None:
-    from pipelines.submitting import submit
+    from pipelines.arguments import arguments, named, read_params, settings
+    from pipelines.cluster import FILE, read_cluster
+    from pipelines.compiling import compile_pipeline
+    from pipelines.submitting import TOKEN, Server, submit
 
-    submit(chosen)
+    pipeline, params = named(chosen.pipeline), read_params(chosen.params)
+    values = arguments(pipeline, params, settings(chosen.overrides), str(chosen.params))
+    for name in pipeline.inputs:
+        if name not in values:
+            raise GeoductError(f"pipeline {pipeline.name} needs --set {name}=…, as the cluster sees it")
+    server = Server(chosen.host and chosen.host.rstrip("/"), chosen.namespace, os.environ.get(TOKEN))
+    with TemporaryDirectory() as folder:
+        package = compile_pipeline(pipeline, values, read_cluster(chosen.cluster or FILE), Path(folder))
+        submit(server, package, {**values, "root": chosen.root}, chosen.experiment, cache=not chosen.no_cache)
 
 
 def _terminate(number: int, frame: object) -> NoReturn:

@@ -80,6 +80,10 @@ def arguments(
             )
         for name, parameter in parameters.items():
             dotted = f"{component}.{name}"
+            if f"{component}_{name}" in pipeline.own:
+                if section.get(name) is not None or dotted in overrides:
+                    raise GeoductError(f"pipeline {pipeline.name} sets {dotted} itself; leave it out of {origin}")
+                continue
             known.append(dotted)
             try:
                 found = parameter.check(section[name]) if name in section else parameter.default

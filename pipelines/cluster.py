@@ -34,10 +34,15 @@ class Backoff(_Strict):
 
 
 class Volume(_Strict):
-    """A persistent volume claim and where tasks see it."""
+    """A persistent volume claim, where tasks see it, and as whom they run so that they may write there.
+
+    Without a `user` tasks run as the image's.
+    """
 
     claim: str
     path: Annotated[str, Field(pattern="^/")]
+    user: Annotated[int, Field(ge=1)] | None = None
+    group: Annotated[int, Field(ge=1)] | None = None
 
 
 class Secret(_Strict):
@@ -96,6 +101,8 @@ class Cluster(_Strict):
             kubernetes.add_node_selector(task, label, value)
         if self.volume:
             kubernetes.mount_pvc(task, self.volume.claim, self.volume.path)
+            if self.volume.user:
+                kubernetes.set_security_context(task, self.volume.user, self.volume.group, run_as_non_root=True)
         if self.secret:
             kubernetes.use_secret_as_env(task, self.secret.name, self.secret.variables)
 

@@ -6,8 +6,8 @@ parameter of the pipeline, named `<component>_<parameter>`, and is passed on exp
 
 from __future__ import annotations
 
-import functools
 import inspect
+from collections import namedtuple
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 from kfp import dsl
 from kfp.dsl.base_component import BaseComponent
 
-from components.kubeflow import IDENTIFY, encode, kfp_type, task_inputs, task_outputs
+from components.kubeflow import IDENTIFY, kfp_type, task_inputs, task_outputs
 from components.launch.images import Image
 from components.registry import load
 from components.spec import Spec
@@ -41,7 +41,7 @@ class Pipeline:
     """A pipeline: its body, what it is given beside the root, and whose components' parameters it has.
 
     `inputs` and `outputs` are names and types of what is given to the body and of what it returns; `within`
-    are the pipelines that it has as tasks.
+    are the pipelines that it has as tasks, `own` the parameters, as `<component>_<parameter>`, that it sets itself.
     """
 
     name: str
@@ -50,6 +50,7 @@ class Pipeline:
     components: tuple[str, ...]
     outputs: Mapping[str, Any]
     within: tuple[Pipeline, ...] = ()
+    own: tuple[str, ...] = ()
 
     @property
     def summary(self) -> str:
@@ -110,6 +111,7 @@ class Tasks:
     ) -> dsl.PipelineTask:
         task = made(**arguments)
         task.set_env_variable("GEODUCT_IMAGE", self.images[image].reference)
+        task.set_env_variable("GEODUCT_CACHE", "/tmp/geoduct")  # the one folder that any user of an image may write
         self.cluster.equip(task, name, cacheable)
         return task
 
@@ -153,7 +155,7 @@ def _container(
 
     ports: dict[str, Any] = dict(inputs)
     ports |= {value: dsl.OutputPath(kind) for value, kind in values.items()}
-    ports |= {file: dsl.Output[kind] for file, kind in files.items()}  # type: ignore[valid-type]  # made at run time
+    ports |= {file: dsl.Output[kind] for file, kind in files.items()}
     _declare(declared, name, about, [_port(port, kind) for port, kind in ports.items()], dsl.ContainerSpec)
     made: BaseComponent = dsl.container_component(declared)
     return made
@@ -164,7 +166,7 @@ def pipeline_inputs(pipeline: Pipeline) -> dict[str, type]:
     ports: dict[str, type] = {"root": str, **pipeline.inputs}
     for component in pipeline.components:
         ports |= {f"{component}_{p.name}": kfp_type(p) for p in load(component).spec.parameters}
-    return ports
+    return {name: kind for name, kind in ports.items() if name not in pipeline.own}
 
 
 def graph(
@@ -176,7 +178,9 @@ def graph(
     """The Kubeflow pipeline, with these defaults of its parameters."""
     ports = pipeline_inputs(pipeline)
     within = {p.name: graph(p, images, cluster) for p in pipeline.within}  # Kubeflow does not build one in another
-    outputs: Any = NamedTuple("outputs", list(pipeline.outputs.items()))  # type: ignore[misc]  # made at run time
+    make: Any = namedtuple
+    outputs = make("outputs", pipeline.outputs)  # Kubeflow reads a pipeline's outputs from such a class
+    outputs.__annotations__ = dict(pipeline.outputs)
 
     def body(*channels: Any) -> Any:
         given = dict(zip(ports, channels, strict=True))

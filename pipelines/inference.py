@@ -14,6 +14,7 @@ from kfp import dsl
 
 from pipelines.graph import Pipeline, Placed, Tasks, output
 
+_OWN = ("acquire_ids",)  # a branch acquires its scene
 _COMPONENTS = ("acquire", "composite", "predict", "publish")
 
 
@@ -60,6 +61,7 @@ BRANCHES = Pipeline(
     inputs={"scenes_list": str, "scenes_list_digest": str, "ids": list, "model": str, "model_digest": str},
     components=_COMPONENTS,
     outputs=_OUTPUTS,
+    own=_OWN,
 )
 INFERENCE = Pipeline(
     name="inference",
@@ -68,4 +70,5 @@ INFERENCE = Pipeline(
     components=_COMPONENTS,
     outputs=_OUTPUTS,
     within=(BRANCHES,),
+    own=_OWN,
 )

@@ -9,6 +9,7 @@ every output is looked for.
 from __future__ import annotations
 
 import fcntl
+import hashlib
 import json
 import os
 import re
@@ -22,7 +23,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from components import storage
+from components import objects, storage
+from components.artifacts.base import MANIFEST
 from components.artifacts.source import Source
 from components.errors import GeoductError
 from components.kubeflow import WORK
@@ -42,13 +44,13 @@ _COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 _SAID = re.compile(r"^\s*geoduct: (.+)$")
 
 
-def run_locally(pipeline: Pipeline, values: Mapping[str, Any], root: Path, *, cache: bool) -> dict[str, Any]:
+def run_locally(pipeline: Pipeline, values: Mapping[str, Any], root: str, *, cache: bool) -> dict[str, Any]:
     """Run to the end and return the pipeline's outputs; Kubeflow's artifacts among them as the paths of their files.
 
     Args:
         pipeline: what to run
         values: all its parameters and inputs, but the root
-        root: folder for all that is made, on this machine
+        root: folder or `s3://` URL for all that is made
         cache: whether tasks are spared whose image, parameters and inputs' contents are those of an earlier run here
 
     Raises:
@@ -58,31 +60,40 @@ def run_locally(pipeline: Pipeline, values: Mapping[str, Any], root: Path, *, ca
     remove_orphans(client)
     for image in images().values():
         fetch(client, image)
-    root = root.absolute()
-    storage.folder(root / RECORDS)
-    with _alone(root):
-        _forget_removed(root / RECORDS / "cache")
+    if objects.is_object(root):
+        records = objects.cache() / "pipelines" / hashlib.sha256(root.encode()).hexdigest()[:16]
+        work = records / WORK
+    else:
+        root = str(Path(root).absolute())
+        records, work = Path(root) / RECORDS, Path(root) / WORK
+    storage.folder(records)
+    with _alone(records, root):
+        _forget_removed(records / "cache")
         request = {
             "pipeline": pipeline.name,
-            "values": {**values, "root": str(root)},
-            "root": str(root),
+            "values": {**values, "root": root},
+            "records": str(records),
             "cache": cache,
-            "container": _container(client, pipeline, values, root),
+            "container": _container(client, pipeline, {**values, "root": root}, records),
         }
         try:
             began = int(time.time())
-            answer, said = _work(request, root / RECORDS / "answer.json")
+            answer, said = _work(request, records / "answer.json")
         finally:
             _remove_containers(client)
-            storage.remove(root / WORK)
+            storage.remove(work)
         if "error" in answer:
             raise GeoductError(f"pipeline {pipeline.name} failed: {_reason(client, answer['error'], said, began)}")
     outputs: dict[str, Any] = answer["outputs"]
     for name in pipeline.outputs:
         for path in _paths(outputs.get(name)):
-            if not Path(path).exists():
+            if not _exists(path):
                 raise GeoductError(f"pipeline {pipeline.name} left no {name}: {path} does not exist")
     return outputs
+
+
+def _exists(location: str) -> bool:
+    return objects.manifest(location, MANIFEST) is not None if objects.is_object(location) else Path(location).exists()
 
 
 def _paths(found: Any) -> list[str]:
@@ -92,9 +103,9 @@ def _paths(found: Any) -> list[str]:
 
 
 @contextmanager
-def _alone(root: Path) -> Iterator[None]:
+def _alone(records: Path, root: str) -> Iterator[None]:
     """Hold the root for one run at a time; the lock falls with the process that holds it."""
-    with (root / RECORDS / "lock").open("w") as file:
+    with (records / "lock").open("w") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
@@ -102,18 +113,20 @@ def _alone(root: Path) -> Iterator[None]:
         yield
 
 
-def _container(client: DockerClient, pipeline: Pipeline, values: Mapping[str, Any], root: Path) -> dict[str, Any]:
+def _container(client: DockerClient, pipeline: Pipeline, values: Mapping[str, Any], records: Path) -> dict[str, Any]:
     """Arguments for the engine that are the same for every task: the root to write in, the inputs to read."""
     files, environment = passed_environment()
-    mounts = [*files, Mount(root, True)]
-    for location in (Path(values[name]) for name in pipeline.inputs if Source(values[name]).is_path):
-        mounts.append(Mount(location if location.is_dir() else location.parent, False))
+    mounts = [*files, Mount(records, True)]
+    for name in (n for n in ("root", *pipeline.inputs) if Source(values[n]).is_path):
+        place = Path(values[name])
+        mounts.append(Mount(place.parent if place.is_file() else place, name == "root"))
     for component in pipeline.components:
         for parameter in (p for p in load(component).spec.parameters if p.file):
             named = Path(str(values[f"{component}_{parameter.name}"]))
             if named.is_file():
                 mounts.append(Mount(named, False))
-    return settings(client, merge(mounts), environment, gpus=True)
+    # A cache of this root's own: what is unfinished in it goes when the run ends.
+    return settings(client, merge(mounts), {**environment, "GEODUCT_CACHE": str(records)}, gpus=True)
 
 
 def _forget_removed(cache: Path) -> None:
@@ -121,7 +134,7 @@ def _forget_removed(cache: Path) -> None:
     for entry in cache.glob("*.json"):
         values = json.loads(entry.read_text())
         places = (v for name, v in values.items() if name.endswith("_location"))
-        if not all(Path(place).exists() for place in places):
+        if not all(map(_exists, places)):
             entry.unlink()
 
 
@@ -159,7 +172,7 @@ def _work(request: Mapping[str, Any], answer: Path) -> tuple[dict[str, Any], lis
     return found_answer, said
 
 
-def _mine() -> dict[str, str]:
+def _mine() -> dict[str, str | list[str] | bool]:
     """Filter of the engine's client for the containers of this run."""
     return {"label": f"{LABEL}={socket.gethostname()}-{os.getpid()}"}
 
@@ -182,4 +195,4 @@ def _reason(client: DockerClient, error: str, said: Sequence[str], since: int) -
     if any(happened):
         limit = os.environ.get("GEODUCT_MEMORY")
         return f"{where}out of memory in its container" + (f", which GEODUCT_MEMORY limits to {limit}" if limit else "")
-    return where + (said[-1] if said else error)
+    return where + (said[-1] if said else "see its log above" if task else error)

@@ -36,7 +36,7 @@ TRAINING = Pipeline(
     inputs={"catalog": str, "labels": str},
     components=("acquire", "composite", "label", "patch", "train", "evaluate"),
     outputs={
-        **{name: str for name in ("composite", "labels", "patches", "model", "report")},
+        **dict.fromkeys(("composite", "labels", "patches", "model", "report"), str),
         "metrics": dsl.Metrics,
         "page": dsl.HTML,
     },

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import logging
+import re
 import sys
 import warnings
 from pathlib import Path
@@ -15,13 +17,15 @@ from pipelines.cluster import Cluster
 from pipelines.compiling import images
 from pipelines.graph import graph
 
+_COLOUR = re.compile(r"\x1b\[[0-9;]*m")
+
 HERE = Cluster(branches=2)
 """No limits and no second tries: a machine that fails once does so again. The runner has at most two branches on."""
 
 
 def work(request: dict[str, Any]) -> dict[str, Any]:
     """Run the pipeline; what comes of it, or under `error` why nothing does."""
-    records = Path(request["root"]) / ".kubeflow"
+    records = Path(request["records"])
     local.init(
         local.DockerRunner(**request["container"]),
         pipeline_root=str(records / "runs"),
@@ -35,7 +39,7 @@ def work(request: dict[str, Any]) -> dict[str, Any]:
     try:
         task = graph(named(request["pipeline"]), images(), HERE)(**request["values"])
     except Exception as error:  # whatever the runner raises is its way to say that a task failed
-        return {"error": " ".join(f"{error}".split())}
+        return {"error": " ".join(_COLOUR.sub("", str(error)).split())}
     return {"outputs": {name: _plain(value) for name, value in task.outputs.items()}}
 
 
@@ -47,5 +51,6 @@ def _plain(value: Any) -> Any:
 
 if __name__ == "__main__":
     warnings.simplefilter("ignore")
+    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stdout)  # else cached tasks are not told
     answer = work(json.load(sys.stdin))
     Path(sys.argv[1]).write_text(json.dumps(answer))

@@ -4,7 +4,8 @@ zarr-python spends several times the codec's time in its own machinery, on one c
 Here a chunk is encoded where it is made, a shard is one write, and a chunk is one `pread`: its crc32c is verified and
 Blosc decodes it straight into the caller's array. Reading, checking and decoding release the GIL, so threads scale. The
 files stay plain Zarr v3, as the specification of `sharding_indexed` says (zarr-specs, codecs/sharding-indexed/v1.0);
-the metadata are parsed by zarr itself, and any layout but that of `create_array` is refused by name.
+the metadata are parsed by zarr itself, and any layout but that of `create_array` is refused by name; what Blosc does
+inside a chunk is free, since a chunk's own header tells how to decode it.
 """
 
 from __future__ import annotations
@@ -25,7 +26,6 @@ import zarr.codecs
 from numcodecs import blosc
 from zarr.storage import LocalStore
 
-from components.artifacts.zarrs import codecs_of, compression
 from components.errors import GeoductError
 
 MAX_OPEN_SHARDS = 256
@@ -84,14 +84,14 @@ class ShardedArray:
         self.path = Path(array.store.root) / array.path
         self.shape: Index = array.shape
         self.dtype: np.dtype[Any] = array.dtype
-        self._check_codecs(metadata.codecs)
+        codec = self._blosc_of(metadata.codecs)
+        shuffle = getattr(blosc, codec.shuffle.value.upper())
+        self._compression = codec.cname.value.encode(), codec.clevel, shuffle, codec.blocksize, codec.typesize
         self.chunk: Index = array.chunks
         self.shard: Index = array.shards or array.chunks
         self.grid: Index = tuple(s // c for s, c in zip(self.shard, self.chunk, strict=True))
         self._shards: Index = tuple(-(-n // s) for n, s in zip(self.shape, self.shard, strict=True))
         self._fill = array.fill_value
-        name, level, shuffle = compression(self.dtype)
-        self._compression = name.encode(), level, getattr(blosc, shuffle.upper())
         self._chunk_bytes = math.prod(self.chunk) * self.dtype.itemsize
         self._keys = metadata.chunk_key_encoding
         self._open: dict[int, _Shard] = {}
@@ -104,19 +104,22 @@ class ShardedArray:
         self.__dict__.update(state)
         self._encoded = _Encoded()
 
-    def _check_codecs(self, found: tuple[Any, ...]) -> None:
+    def _blosc_of(self, found: tuple[Any, ...]) -> Any:
+        """The Blosc codec of the chunks; any other chain of codecs is refused."""
         if len(found) != 1 or not isinstance(found[0], zarr.codecs.ShardingCodec):
             raise self._refused("codecs", _told(found), "sharding_indexed alone")
         to_bytes = zarr.codecs.BytesCodec(endian="little" if self.dtype.itemsize > 1 else None)
         of_index = zarr.codecs.BytesCodec(endian="little"), zarr.codecs.Crc32cCodec()
+        of_chunk = to_bytes, zarr.codecs.BloscCodec(), zarr.codecs.Crc32cCodec()
         for what, codecs, expected in (
-            ("codecs", found[0].codecs, (to_bytes, *codecs_of(self.dtype))),
+            ("codecs", found[0].codecs, of_chunk),
             ("index codecs", found[0].index_codecs, of_index),
         ):
             if _told(codecs) != _told(expected):
                 raise self._refused(what, _told(codecs), _told(expected))
         if found[0].index_location.value != "end":
             raise self._refused("index location", found[0].index_location.value, "end")
+        return found[0].codecs[1]
 
     def _refused(self, what: str, found: Any, expected: Any) -> GeoductError:
         return GeoductError(f"{self.path} is not read directly: {what} {found}; expected {expected}")
@@ -277,9 +280,12 @@ class Shards(ShardedArray):
 
 
 def _told(codecs: tuple[Any, ...]) -> str:
-    """Codecs in words, as `zarr.json` has them."""
+    """Codecs in words, as `zarr.json` has them; of Blosc the name alone, since its settings are free."""
     stated = ((c["name"], c.get("configuration", {})) for c in (codec.to_dict() for codec in codecs))
-    return " → ".join(f"{name}({', '.join(f'{k}={v}' for k, v in values.items())})" for name, values in stated)
+    return " → ".join(
+        name if name == "blosc" else f"{name}({', '.join(f'{k}={v}' for k, v in values.items())})"
+        for name, values in stated
+    )
 
 
 def _number(place: Index, grid: Index) -> int:

@@ -7,7 +7,8 @@ import re
 from pathlib import Path
 from typing import Any
 
-from components.artifacts.base import Artifact, checksums, is_artifact, tree_digest
+from components import objects
+from components.artifacts.base import MANIFEST, Artifact, checksums, is_artifact, tree_digest
 from components.errors import GeoductError
 
 _URL = re.compile(r"^[a-z][a-z0-9+.-]*://", re.IGNORECASE)
@@ -59,6 +60,8 @@ class Source:
 
         An artifact's is the one in its manifest: the same, without reading it all again.
         """
+        if objects.is_object(self.location) and (manifest := objects.manifest(self.location, MANIFEST)):
+            return str(manifest["digest"])
         if not self.is_path:
             return _CREDENTIALS.sub("", self.location)
         if is_artifact(self.path):

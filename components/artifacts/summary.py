@@ -1,4 +1,4 @@
-"""What an artifact says of itself to a person who does not open it: a few numbers, and a page that needs no other file."""
+"""What an artifact says of itself to a person who does not open it: a few numbers, and a page of one file."""
 
 from __future__ import annotations
 

@@ -30,19 +30,16 @@ SHARD = 2048
 GRID = "spatial_ref"
 
 
-def compression(dtype: np.dtype[Any]) -> tuple[str, int, str]:
-    """What Blosc does to a chunk of the house: compressor, level and shuffle."""
-    # Pixels: lz4 with bitshuffle is within 1.2x of the size of zstd on 12-bit reflectance and decodes 3 to 4 times
-    # faster. lz4 with byte shuffle decodes as fast (0.9x to 1.2x the time) and takes up to 15 % more; lz4hc with byte
-    # shuffle decodes in 0.6x to 0.9x the time, but takes 18x as long to encode, which 100 epochs would not earn back.
-    # Classes and counts, one byte each: bits are no gain. lz4hc decodes in 0.14x to 0.43x the time of lz4 with
-    # bitshuffle and takes 0.4x to 0.8x the room (SCL, land use and counts, real and simulated).
-    return ("lz4hc", 3, "shuffle") if dtype.itemsize == 1 else ("lz4", 5, "bitshuffle")
-
-
 def codecs_of(dtype: np.dtype[Any]) -> list[Any]:
     """The house codec: what stands between a chunk's bytes and the file."""
-    name, level, shuffle = compression(dtype)
+    # Pixels: lz4 with bitshuffle is within 1.2x of the size of zstd on 12-bit reflectance and decodes 3 to 4 times
+    # faster. lz4 with byte shuffle decodes as fast (0.9x to 1.2x the time) and takes up to 15 % more. lz4hc with byte
+    # shuffle, into memory that is not in the cache: at level 1 0.8x to 1.0x the time (real patches of 12 bands gain,
+    # simulated ones do not), 0.9x to 1.1x the room, 2 to 3 times as long to encode; at level 3 hardly better for 12 to
+    # 18 times as long. Block sizes from 8 KiB to 512 KiB, other levels of lz4, and blosclz gain nothing.
+    # Classes and counts, one byte each: bits are no gain. lz4hc decodes in 0.14x to 0.43x the time of lz4 with
+    # bitshuffle and takes 0.4x to 0.8x the room (SCL, land use and counts, real and simulated).
+    name, level, shuffle = ("lz4hc", 3, "shuffle") if dtype.itemsize == 1 else ("lz4", 5, "bitshuffle")
     blosc = zarr.codecs.BloscCodec(
         cname=zarr.codecs.BloscCname[name],
         clevel=level,

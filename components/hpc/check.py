@@ -110,10 +110,8 @@ def _image(site: Site, component: str) -> Iterator[Finding]:
         plan = Plan(component, name, locked(name), ("true",), (), (), {})
         apptainer.check(plan, folder)
     except GeoductError as error:
-        what, _, how = str(error).rpartition(": ")
-        yield Finding(
-            f"image {name}", "mend", what, f"{how}; on a login node copy it to the folder `sif` of the profile"
-        )
+        cure = "make images sif where that can be done, and copy lock and SIF to this site"
+        yield Finding(f"image {name}", "mend", str(error), cure)
         return
     told = subprocess.run(apptainer.command(plan, folder), capture_output=True, text=True)
     if told.returncode:

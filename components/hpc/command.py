@@ -67,8 +67,8 @@ def _env(words: list[str]) -> int:
     from components.hpc import environment, site
 
     plain, given = _options(words, {"site": 1, "account": 1})
-    place = site.find(*given.get("site", []))
-    print(environment.exports(place, _component(plain), *given.get("account", [])))
+    component = _component(plain)
+    print(environment.exports(site.find(*given.get("site", [])), component, *given.get("account", [])))
     return 0
 
 
@@ -77,8 +77,10 @@ def _check(words: list[str]) -> int:
     from components.hpc.check import examine, table
 
     plain, given = _options(words, {"site": 1, "account": 1, "data": None})
-    place = site.find(*given.get("site", []))
-    findings = examine(place, _component(plain), next(iter(given.get("account", [])), None), given.get("data", []))
+    component = _component(plain)
+    findings = examine(
+        site.find(*given.get("site", [])), component, next(iter(given.get("account", [])), None), given.get("data", [])
+    )
     print(table(findings))
     return int(any(f.status == "mend" for f in findings))
 

@@ -28,7 +28,7 @@ def command(plan: Plan, images: Path | None = None) -> list[str]:
 
     `images` is the folder of the Apptainer images, if they are not where they are on this machine.
     """
-    words = ["apptainer", "exec", "--contain", "--cleanenv", "--no-eval", "--no-privs", "--pwd", "/"]
+    words = ["apptainer", "--quiet", "exec", "--contain", "--cleanenv", "--no-eval", "--no-privs", "--pwd", "/"]
     if plan.image_name == "learn" and _NVIDIA.exists():
         words.append("--nv")
     for mount in plan.mounts:

@@ -135,20 +135,19 @@ class _Watch:
         """Follow the job until it is over; cancel it when told to end."""
         shown = ""
         changed = heard = asked = time.monotonic()
-        cancelled = False
         while True:
-            self._told.event.wait(_TICK)
-            if self._told.number and not cancelled:
-                _say(f"cancelling job {number}")
-                subprocess.run(["scancel", number], capture_output=True, start_new_session=True)
-                cancelled, changed, asked = True, time.monotonic(), 0.0
+            if self._told.event.wait(_TICK):
                 self._told.event.clear()
+                _say(f"cancelling job {number}")
+                changed, asked = time.monotonic(), 0.0
             for stream in streams:
                 stream.forward()
             now = time.monotonic()
             if now - asked < min(max((now - changed) / 10, _POLL[0]), _POLL[1]):
                 continue
             asked = now
+            if self._told.number:  # again each time, for SLURM may not have answered
+                subprocess.run(["scancel", number], capture_output=True, start_new_session=True)
             job = look_up(number)
             if job is None:
                 if now - heard > self._site.profile.patience:
@@ -165,8 +164,8 @@ class _Watch:
                 for stream in streams:
                     stream.finish()
                 return job
-            if job.words != shown:
-                shown, changed = job.words, now
+            if (now_shown := job.state + job.reason) != shown:  # not its expected start, which changes all the time
+                shown, changed = now_shown, now
                 _say(f"job {number} {job.words}")
 
     def _judge(self, number: str, job: Job, log: Path) -> int:
@@ -178,9 +177,9 @@ class _Watch:
         # Where only the step ran out of memory, SLURM calls the job failed; its word in the log tells.
         state = "OUT_OF_MEMORY" if job.state == "FAILED" and _OUT_OF_MEMORY.search(_tail(log)) else job.state
         asked, file = self._resources, self._site.file
-        again = "give the same command again"
+        limit, again = asked.memory or "all of it", "give the same command again"
         what = {
-            "OUT_OF_MEMORY": f"ran out of memory on {job.nodes}: it had {asked.memory or 'all'}; give it more in {file}",
+            "OUT_OF_MEMORY": f"ran out of memory on {job.nodes}: it had {limit}; give it more in {file}",
             "TIMEOUT": f"reached its walltime of {asked.time} and was ended; give it more in {file}",
             "CANCELLED": f"was cancelled by {job.by or 'its user or an administrator'}",
             "NODE_FAIL": f"ended because a node failed ({job.nodes}); {again}",

@@ -35,7 +35,8 @@ class Predictor:
         network = build(model.architecture)
         load_weights(network, model.weights(), model.path / WEIGHTS)
         # Module.to takes a memory format, but torch's own type hints know it for tensors only.
-        self.network = network.eval().requires_grad_(False).to(self.device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        network = network.eval().requires_grad_(False).to(self.device)
+        self.network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's stubs lack it
 
     def forward(self, image: torch.Tensor) -> torch.Tensor:
         """The bare network on a normalised image (n, band, y, x) float32; logits of that device and precision."""

@@ -90,7 +90,7 @@ class PatchTask(LightningModule):
     ) -> None:
         super().__init__()
         self.layout = torch.channels_last if channels_last else torch.contiguous_format
-        self.network = network.to(memory_format=self.layout)  # type: ignore[call-overload]
+        self.network = network.to(memory_format=self.layout)  # type: ignore[call-overload]  # torch's stubs lack it
         self.ids, self.seed = ids, seed
         self.register_buffer("dominant", dominant, persistent=False)
         self.learning_rate, self.weight_decay = learning_rate, weight_decay
@@ -143,7 +143,7 @@ class PatchTask(LightningModule):
 
     def on_validation_epoch_end(self) -> None:
         confusion = self.confusion.compute()
-        rate = self.optimizers().param_groups[0]["lr"]  # type: ignore[union-attr]
+        rate = self.trainer.optimizers[0].param_groups[0]["lr"]
         self.scores = {
             "train_loss": float(self.train_loss.compute()),
             "val_loss": float(self.val_loss.compute()),

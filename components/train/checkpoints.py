@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import time
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -64,7 +65,7 @@ class Checkpoints(Checkpoint):
         """The newest checkpoint that can be read, or none; what is newer is cleared away.
 
         Raises:
-            GeoductError: it is of another number of ranks, whose batches were other ones.
+            GeoductError: it is of another number of ranks, whose batches were other ones, or not every rank sees it.
         """
         found = self._newest() if self.ranks.rank == 0 else None
         name: str | None = self.ranks.share(found.name if found else None)
@@ -74,16 +75,20 @@ class Checkpoints(Checkpoint):
         self.last = _stand(epoch, epochs, batch)
         if self.ranks.rank == 0:
             say(f"train: going on {self.last}")
+        elif not (self.folder / name).is_file():
+            raise GeoductError(
+                f"rank {self.ranks.rank} does not see {self.folder / name}; expected --model on a file system that all "
+                "ranks share"
+            )
         return self.folder / name
 
     def _newest(self) -> Path | None:
         for path in sorted(self.folder.glob("*.ckpt"), reverse=True):
-            try:
-                state = torch.load(path, map_location="cpu", weights_only=True)["callbacks"][self.state_key]
-            except (OSError, RuntimeError, EOFError, KeyError) as error:
-                say(f"train: passing over {path}, which is damaged ({str(error).splitlines()[0]})")
+            if fault := _damage(path):
+                say(f"train: passing over {path}, which is damaged ({fault})")
                 path.unlink()
                 continue
+            state = torch.load(path, map_location="cpu", weights_only=True)["callbacks"][self.state_key]
             if state["ranks"] != self.ranks.size:
                 raise Halted(
                     f"{self.folder.parent} was begun with {state['ranks']} ranks, now there are {self.ranks.size}, and "
@@ -153,6 +158,16 @@ class Checkpoints(Checkpoint):
             for pattern in ("*.ckpt", "best-*"):
                 for old in sorted(self.folder.glob(pattern))[:-KEPT]:
                     old.unlink()
+
+
+def _damage(path: Path) -> str | None:
+    """What is wrong with a checkpoint, if anything: torch itself does not look at the checksums that it writes."""
+    try:
+        with zipfile.ZipFile(path) as file:
+            spoilt = file.testzip()
+    except (OSError, zipfile.BadZipFile) as error:
+        return str(error)
+    return spoilt and f"{spoilt} differs from its checksum"
 
 
 def _stand(epoch: int, epochs: int | None, batch: int, batches: int | None = None) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -190,6 +191,20 @@ def test_two_runs_may_not_write_one_output(source: LabelMap, tmp_path: Path) -> 
     process.communicate("")
     assert process.returncode == 0
     LabelMap.open(tmp_path / "result").verify()
+
+
+def test_two_machines_may_not_write_one_output(source: LabelMap, tmp_path: Path) -> None:
+    arguments = {"source": str(source.path), "result": str(tmp_path / "result"), "wait": True}
+    process = start("resumable", arguments)
+    [staged] = tmp_path.glob(".result.*.partial")
+    elsewhere = staged.rename(staged.with_name(staged.name.replace(socket.gethostname(), "elsewhere")))
+    with pytest.raises(GeoductError, match=f"is being written by process {process.pid} of "):
+        resumable.run({**arguments, "wait": False})
+    assert elsewhere.exists()
+    kill(process)
+    start("resumable", arguments).communicate("")
+    assert (tmp_path / "result" / "runs").read_text() == "++"
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["result", "source.zarr"]
 
 
 def test_resumable_run_goes_on_where_a_killed_one_stopped(source: LabelMap, tmp_path: Path) -> None:

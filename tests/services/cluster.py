@@ -1,4 +1,4 @@
-"""The two-node SLURM cluster as its ordinary user sees it: a home, a project with Geoduct in it, commands run as that user.
+"""The two-node SLURM cluster as its ordinary user sees it: a home, a project with Geoduct, commands run as that user.
 
 The checkout of the tests may lie where only root can read, so the user gets a copy of what a login node needs: the
 sources, the batch scripts and the few packages that the launcher imports.
@@ -61,8 +61,9 @@ class User:
         return path
 
     def jobs(self) -> list[str]:
-        """Numbers of the user's jobs that are not over."""
-        return self.run("squeue", "--noheader", "--me", "--format=%A").stdout.split()
+        """Numbers of the jobs that were submitted in this project and are not over."""
+        lines = self.run("squeue", "--noheader", "--me", "--format=%A %Z").stdout.splitlines()
+        return [number for number, folder in map(str.split, lines) if folder == str(self.project)]
 
     def leftovers(self) -> list[str]:
         """What a run must not leave: jobs, processes, staging folders, folders of jobs."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,6 +16,7 @@ import pytest
 from tests.services.cluster import User, interpreter, user_of_cluster
 
 HERE = Path(__file__).parent
+ROOT = HERE.parents[1]
 
 
 def unavailable(service: str, why: str) -> NoReturn:
@@ -80,20 +82,47 @@ def s3() -> Iterator[dict[str, str]]:
 
 
 @pytest.fixture(scope="session")
-def images() -> Path:
-    """The lock of images."""
-    return Path(os.environ["GEODUCT_IMAGES"])
+def docker() -> Iterator[None]:
+    """A Docker engine on the default socket."""
+    with service("docker"):
+        yield
 
 
 @pytest.fixture(scope="session")
-def sifs() -> Path:
-    """The folder of the Apptainer images."""
-    return Path(os.environ["GEODUCT_SIF"])
+def registry() -> Iterator[None]:
+    """An OCI registry on 127.0.0.1:5000."""
+    with service("registry"):
+        yield
+
+
+def made(module: str) -> None:
+    """Run a tool of `containers/` to its end."""
+    done = subprocess.run([sys.executable, "-m", module], cwd=ROOT, capture_output=True, text=True)
+    if done.returncode:
+        pytest.fail(done.stderr[-2000:])
+
+
+@pytest.fixture(scope="session")
+def images(docker: None, registry: None) -> Path:
+    """The lock of images, built from these sources; with `GEODUCT_IMAGES` set, that one as it is."""
+    if named := os.environ.get("GEODUCT_IMAGES"):
+        return Path(named)
+    made("containers.build")
+    return ROOT / "containers" / "images.lock.yaml"
+
+
+@pytest.fixture(scope="session")
+def sifs(images: Path, apptainer: None) -> Path:
+    """The folder of the Apptainer images of that lock; with `GEODUCT_SIF` set, that one as it is."""
+    if named := os.environ.get("GEODUCT_SIF"):
+        return Path(named)
+    made("containers.sif")
+    return images.parent / "sif"
 
 
 @pytest.fixture
 def user_images(user: User, images: Path, sifs: Path) -> User:
-    """The cluster's user with the lock and the Apptainer images, which lie where the checkout does, within their reach."""
+    """The cluster's user with the lock and the Apptainer images in the project."""
     folder = user.project / "containers"
     (folder / "sif").mkdir(parents=True)
     shutil.copy(images, folder / "images.lock.yaml")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-
 import os
 import re
 import signal
@@ -13,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from components import artifacts
+from components.hpc.jobs import Lost, look_up
 from components.launch.images import read_lock
 from tests.services.cluster import User, administer, lines_until
 
@@ -149,5 +149,9 @@ def test_controller_silent(user: User, slurm_state: Path) -> None:
 def test_dry_run_submits_nothing(user: User) -> None:
     told = user.run("geoduct", *LONG, "--dry-run")
     assert told.stdout.startswith("sbatch --parsable --job-name=geoduct-simulate --account=geoduct --partition=batch ")
-    assert f"{user.project}/hpc/stage.sbatch apptainer exec " in told.stdout
+    assert f"{user.project}/hpc/stage.sbatch apptainer --quiet exec " in told.stdout
     assert user.leftovers() == []
+
+
+def test_a_job_that_slurm_has_forgotten_is_lost(slurm: None) -> None:
+    assert look_up("4000000") is Lost

@@ -51,6 +51,21 @@ def test_zarr_reads_what_is_written(tmp_path: Path, dtype: str) -> None:
     assert not (tmp_path / "a/c/0/0/0/0").exists()  # all nodata takes no room
 
 
+@pytest.mark.parametrize("settings", [{}, {"cname": "lz4hc", "clevel": 1, "shuffle": "shuffle", "blocksize": 1024}])
+def test_a_chunk_is_the_bytes_that_zarr_writes_with_the_arrays_own_settings(
+    tmp_path: Path, settings: dict[str, Any]
+) -> None:
+    plane = np.random.default_rng(0).integers(1, 200, (64, 64)).astype("uint16")
+    blosc = zarr.codecs.BloscCodec(**{"cname": "lz4", "clevel": 5, "shuffle": "bitshuffle", "typesize": 2, **settings})
+    codecs = [blosc, zarr.codecs.Crc32cCodec()]
+    target = zarr.create_array(
+        tmp_path, shape=plane.shape, chunks=plane.shape, shards=plane.shape, dtype="uint16", compressors=codecs
+    )
+    target[...] = plane
+    encoded = Shards(target).encode(plane)
+    assert encoded is not None and (tmp_path / "c/0/0").read_bytes().startswith(encoded)
+
+
 @pytest.mark.parametrize(
     "window",
     [
@@ -83,7 +98,7 @@ def test_damage_is_told(tmp_path: Path) -> None:
 
 def test_a_foreign_encoding_is_refused(tmp_path: Path) -> None:
     foreign = zarr.create_array(tmp_path, shape=(64, 64), chunks=(16, 16), shards=(32, 32), dtype="uint16")
-    with pytest.raises(GeoductError, match=r"is not read directly: codecs .*zstd.*; expected .*lz4"):
+    with pytest.raises(GeoductError, match=r"is not read directly: codecs .*zstd.*; expected .*blosc → crc32c"):
         Shards(foreign)
 
 

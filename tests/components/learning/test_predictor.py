@@ -78,7 +78,7 @@ def test_pixels_of_another_layout_are_refused(tmp_path: Path) -> None:
     with pytest.raises(GeoductError, match="takes pixels"):
         predictor(pixels()[:, :2])
     with pytest.raises(GeoductError, match="takes pixels"):
-        predictor(pixels().astype(np.float32))  # type: ignore[arg-type]
+        predictor(pixels().astype(np.float32))
 
 
 def test_weights_that_do_not_fit_are_refused(tmp_path: Path) -> None:

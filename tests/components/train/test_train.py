@@ -45,7 +45,7 @@ def trained(world: PatchSet, tmp_path_factory: pytest.TempPathFactory) -> Model:
 
 
 def pixels_of(world: PatchSet, split: str) -> tuple[np.ndarray, np.ndarray]:
-    numbers = world.indices(split)  # type: ignore[arg-type]
+    numbers = world.indices(split)
     return world.array("image")[:][numbers], world.array("label")[:][numbers]
 
 
