@@ -137,6 +137,36 @@ def test_a_killed_run_goes_on_and_ends_with_the_same_bytes(
     assert len(before & scenes_read(proxy)) == 1  # the one that was under way; those before it are not read again
 
 
+def test_a_run_killed_while_it_is_sealed_reads_nothing_again(
+    proxy: FaultyProxy, near: SceneCube, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(cube: SceneCube, provenance: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
+        patched.setattr(SceneCube, "seal", interrupted)
+        run(proxy, tmp_path)
+    proxy.log = []
+    assert run(proxy, tmp_path).digest == near.digest
+    assert scenes_read(proxy) == set()
+
+
+def test_a_ledger_is_of_no_use_to_other_scenes(tmp_path: Path) -> None:
+    """The catalog's address is the same, its items are others."""
+    catalog = write_catalog(tmp_path / "c", [shot("a", 0), shot("b", 10)])
+    (catalog / "b_swir16.tif").unlink()
+    with RangeServer(catalog) as server:
+        location, path = f"{server.url}/catalog.json", tmp_path / "scenes.zarr"
+        with pytest.raises(GeoductError, match=r"item b: asset 'swir16' .* HTTP 404"):
+            acquire(catalog=location, scenes=str(path), bands=BANDS, workers=1)
+        write_catalog(tmp_path / "c", [shot("c", 30), shot("d", 40)])
+        acquire(catalog=location, scenes=str(path), bands=BANDS, workers=1)
+    cube = SceneCube.open(path)
+    assert [item["id"] for item in cube.items] == ["c", "d"]
+    assert (np.asarray(cube.array("reflectance")[0, 0]) == shot("c", 30).pixels["blue"]).all()
+    cube.verify()
+
+
 def test_a_scene_that_fails_for_good_does_not_take_the_others_with_it(
     proxy: FaultyProxy, near: SceneCube, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
