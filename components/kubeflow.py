@@ -222,12 +222,12 @@ def _settle(made: Path, place: str) -> None:
     if objects.is_object(place):
         if objects.manifest(place, MANIFEST) is None:
             objects.put(made, place, MANIFEST)
-    elif not Path(place).exists():
-        try:
-            made.rename(place)
-        except OSError:
-            if not Path(place).exists():  # else another task of the same contents was faster
-                raise
+        return
+    try:
+        made.rename(place)
+    except OSError:
+        if not Path(place).exists():
+            raise
 
 
 def _write(path: Path, text: str) -> None:

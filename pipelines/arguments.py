@@ -12,7 +12,7 @@ from components.artifacts.source import Source
 from components.errors import GeoductError, nearest
 from components.kubeflow import encode
 from components.registry import load
-from pipelines.graph import Pipeline
+from pipelines.graph import Pipeline, port
 from pipelines.inference import INFERENCE
 from pipelines.training import TRAINING
 
@@ -80,6 +80,8 @@ def arguments(
             )
         for name, parameter in parameters.items():
             dotted = f"{component}.{name}"
+            if port(component, name) != f"{component}_{name}":
+                continue  # the component that lends it says it
             if f"{component}_{name}" in pipeline.own:
                 if section.get(name) is not None or dotted in overrides:
                     raise GeoductError(f"pipeline {pipeline.name} sets {dotted} itself; leave it out of {origin}")

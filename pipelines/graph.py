@@ -23,7 +23,7 @@ from pipelines.cluster import Cluster
 
 ARTIFACTS: Mapping[str, type[dsl.Artifact]] = {"Artifact": dsl.Artifact, "Metrics": dsl.Metrics, "HTML": dsl.HTML}
 LENT = {"search": "acquire"}
-"""A component whose parameters are those of the same name of another: what is searched is what is acquired."""
+"""A component that has the parameters of another where their names are the same: what is searched is acquired."""
 
 UNKNOWN = ""
 """The digest of what nobody has looked at."""
@@ -77,15 +77,15 @@ class Tasks:
         self, component: str, inputs: Mapping[str, Placed], parameters: Mapping[str, Any] | None = None
     ) -> dsl.PipelineTask:
         """Add a task that runs a component on these inputs; `parameters` go before those of the pipeline."""
-        spec = load(component).spec
+        spec, own = load(component).spec, parameters or {}
         several = tuple(name for name, placed in inputs.items() if isinstance(placed.location, dsl.Collected))
         arguments: dict[str, Any] = {"root": self.given["root"]}
         for slot in spec.inputs:
             # What may be left out is passed as well, as empty text: Kubeflow forgets defaults.
             arguments[slot.name], arguments[f"{slot.name}_digest"] = inputs.get(slot.name, Placed("", UNKNOWN))
         for parameter in spec.parameters:
-            name = f"{LENT.get(component, component)}_{parameter.name}"
-            arguments[parameter.name] = (parameters or {}).get(parameter.name, self.given.get(name))
+            name = parameter.name
+            arguments[name] = own[name] if name in own else self.given[port(component, name)]
         made = container(spec, self.images[spec.image].reference, several)
         # What nobody knows the contents of may have changed, and the address does not show it.
         cacheable = all(placed.digest != UNKNOWN for placed in inputs.values())
@@ -161,11 +161,19 @@ def _container(
     return made
 
 
+def port(component: str, parameter: str) -> str:
+    """The parameter of a pipeline that a component's parameter has its value from."""
+    lender = LENT.get(component)
+    if lender and any(p.name == parameter for p in load(lender).spec.parameters):
+        return f"{lender}_{parameter}"
+    return f"{component}_{parameter}"
+
+
 def pipeline_inputs(pipeline: Pipeline) -> dict[str, type]:
     """Names and types of a pipeline's own parameters: root, its inputs, and those of its components."""
     ports: dict[str, type] = {"root": str, **pipeline.inputs}
     for component in pipeline.components:
-        ports |= {f"{component}_{p.name}": kfp_type(p) for p in load(component).spec.parameters}
+        ports |= {port(component, p.name): kfp_type(p) for p in load(component).spec.parameters}
     return {name: kind for name, kind in ports.items() if name not in pipeline.own}
 
 

@@ -15,7 +15,7 @@ from kfp import dsl
 from pipelines.graph import Pipeline, Placed, Tasks, output
 
 _OWN = ("acquire_ids",)  # a branch acquires its scene
-_COMPONENTS = ("acquire", "composite", "predict", "publish")
+_COMPONENTS = ("acquire", "composite", "predict", "publish")  # of a branch, and what follows
 
 
 def _inference(task: Tasks) -> Mapping[str, Any]:
@@ -67,7 +67,7 @@ INFERENCE = Pipeline(
     name="inference",
     body=_inference,
     inputs={"catalog": str, "model": str},
-    components=_COMPONENTS,
+    components=("search", *_COMPONENTS),
     outputs=_OUTPUTS,
     within=(BRANCHES,),
     own=_OWN,

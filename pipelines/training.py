@@ -34,7 +34,7 @@ TRAINING = Pipeline(
     name="training",
     body=_training,
     inputs={"catalog": str, "labels": str},
-    components=("acquire", "composite", "label", "patch", "train", "evaluate"),
+    components=("search", "acquire", "composite", "label", "patch", "train", "evaluate"),
     outputs={
         **dict.fromkeys(("composite", "labels", "patches", "model", "report"), str),
         "metrics": dsl.Metrics,

@@ -221,8 +221,9 @@ def write_model(path: Path, description: Description, weights: Weights) -> None:
 
     The same description and weights give the same bytes.
     """
-    from safetensors.numpy import save_file
+    from safetensors.numpy import save
 
     path.mkdir(parents=True, exist_ok=True)
-    save_file({name: np.asarray(values, order="C") for name, values in weights.items()}, path / WEIGHTS)
+    # Not save_file: it makes a file that only its owner can read, whatever the umask.
+    (path / WEIGHTS).write_bytes(save({name: np.asarray(values, order="C") for name, values in weights.items()}))
     (path / DESCRIPTION).write_text(json.dumps(description.to_dict(), indent=1) + "\n")

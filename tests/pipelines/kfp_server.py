@@ -25,6 +25,9 @@ LOST = "connection lost"
 LOST_AFTER = "connection lost after the work was done"
 """Instead of an answer: the server hangs up before or after it has done what was asked."""
 
+PAGE = "a web page"
+"""Instead of an answer: what a server that is no Kubeflow Pipelines says to everything."""
+
 Fault = int | str
 
 
@@ -142,6 +145,8 @@ def _handler(kubeflow: Kubeflow) -> type[BaseHTTPRequestHandler]:
             fault = kubeflow.faults[what].pop(0) if kubeflow.faults.get(what) else None
             if fault == LOST:
                 return self._hang_up()
+            if fault == PAGE:
+                return self._send(200, "<!doctype html>")
             if isinstance(fault, int):
                 return self._send(fault, {"message": f"as the test wants it: {fault}"})
             if kubeflow.token and self.headers.get("Authorization") != f"Bearer {kubeflow.token}":

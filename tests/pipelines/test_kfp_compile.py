@@ -99,7 +99,8 @@ def test_parameters_of_the_pipeline_are_those_of_its_components(
     for component in pipeline.components:
         for parameter in load(component).spec.parameters:
             name = f"{component}_{parameter.name}"
-            if name in pipeline.own:
+            lender = load(LENT[component]).spec.parameters if component in LENT else ()
+            if name in pipeline.own or parameter.name in {p.name for p in lender}:
                 continue
             expected.add(name)
             value = PARAMS.get(component, {}).get(parameter.name, parameter.default)
@@ -186,7 +187,7 @@ def test_a_faulty_cluster_file_is_one_sentence(tmp_path: Path, text: str, senten
 
 
 def test_the_cluster_file_that_comes_with_geoduct_names_only_tasks_of_its_pipelines() -> None:
-    ours = {c for p in PIPELINES.values() for c in p.components} | {*LENT, "identify"}
+    ours = {c for p in PIPELINES.values() for c in p.components} | {"identify"}
     assert set(read_cluster(FILE).tasks) <= ours
 
 
@@ -203,6 +204,17 @@ def test_the_cluster_file_that_comes_with_geoduct_names_only_tasks_of_its_pipeli
 def test_a_wrong_parameter_is_one_sentence(overrides: list[str], sentence: str) -> None:
     with pytest.raises(GeoductError, match=sentence):
         arguments(PIPELINES["training"], PARAMS, settings(overrides))
+
+
+def test_search_has_the_filters_of_acquire(tmp_path: Path) -> None:
+    pipeline = PIPELINES["training"]
+    found = arguments(pipeline, {"acquire": {"max_cloud": 40}, "search": {"max_cloud": 100}}, {})
+    assert found["acquire_max_cloud"] == 40 and "search_max_cloud" not in found
+    with pytest.raises(GeoductError, match=r"no parameter 'search\.bbox'; did you mean 'acquire\.bbox'"):
+        arguments(pipeline, {}, {"search.bbox": "1,2,3,4"})
+    spec = next(yaml.safe_load_all(compile_pipeline(pipeline, found, read_cluster(), tmp_path / "ir").read_text()))
+    given = dict(tasks(spec))["search"]["inputs"]["parameters"]
+    assert given["max_cloud"] == {"componentInputParameter": "acquire_max_cloud"}
 
 
 def test_what_a_pipeline_sets_itself_is_not_for_others_to_set() -> None:

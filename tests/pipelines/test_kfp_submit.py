@@ -17,7 +17,7 @@ from pipelines.cluster import read_cluster
 from pipelines.compiling import compile_pipeline
 from pipelines.submitting import TOKEN, TRIES, Server, submit
 from tests.conftest import ROOT
-from tests.pipelines.kfp_server import LOST, LOST_AFTER, Kubeflow, served, tasks
+from tests.pipelines.kfp_server import LOST, LOST_AFTER, PAGE, Kubeflow, served, tasks
 from tests.pipelines.locks import REFERENCES, write_lock
 
 PENDING, RUNNING, SUCCEEDED = ("PENDING", tasks()), ("RUNNING", tasks(search="RUNNING")), ("SUCCEEDED", tasks())
@@ -206,3 +206,10 @@ def test_the_command_submits(
 def test_a_log_in_page_is_told(serve: Serve, package: Path) -> None:
     with pytest.raises(GeoductError, match=rf"wants us to log in \(302\): set a token in {TOKEN}"):
         send(serve(WELL, faults={"GET healthz": [302]}), package)
+
+
+def test_a_server_of_something_else_is_told(serve: Serve, package: Path) -> None:
+    kubeflow = serve(WELL, faults={"GET healthz": [PAGE], "GET experiments": [PAGE], "POST experiments": [PAGE]})
+    with pytest.raises(GeoductError, match="is no Kubeflow Pipelines: it answers, but not as its API does"):
+        send(kubeflow, package)
+    assert "POST runs" not in kubeflow.asked

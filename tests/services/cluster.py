@@ -125,7 +125,8 @@ def user_of_cluster(python: str) -> Iterator[User]:
         user.give(project)
         yield user
     finally:
-        shutil.rmtree(project, ignore_errors=True)
+        for folder in (project, home / "scratch"):
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 def lines_until(child: subprocess.Popen[str], text: str) -> None:

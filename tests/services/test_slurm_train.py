@@ -11,7 +11,7 @@ from tests.services.cluster import User, administer
 
 pytestmark = pytest.mark.services
 
-EPOCHS = 24
+EPOCHS = 6
 ARGUMENTS = (
     "--patches",
     "patches.zarr",
@@ -67,18 +67,29 @@ def curve(user: User, model: str) -> np.ndarray:
     return np.genfromtxt(user.project / model / "history.csv", delimiter=",", skip_header=1)
 
 
-def test_stopped_at_the_walltime_it_reaches_the_same_end(user: User) -> None:
+def test_slurm_warns_a_job_before_its_walltime(user: User) -> None:
+    # Asked for so early that SLURM, which looks every half a minute, warns soon after the start.
+    waiting = 'until test -e "$GEODUCT_STOP_FILE"; do sleep 0.1; done; exit 75'
+    done = user.run(
+        "bash",
+        "-c",
+        f"{ENVIRONMENT} sbatch --wait --time=1 --signal=B:USR1@50 --output=log hpc/stage.sbatch bash -c '{waiting}'",
+    )
+    assert done.returncode == 75, (user.project / "log").read_text()
+    assert user.leftovers() == []
+
+
+def test_stopped_before_its_walltime_it_reaches_the_same_end(user: User) -> None:
     whole = submit(user, "whole")
     wait(user, whole)
     assert (user.project / "whole" / "model.json").is_file(), log(user, whole)
 
     first = submit(user, "resumed")
     seen(user, first, "epoch 2/")
-    # SLURM warns a job, then ends it, by the time at which it is to end: this brings its walltime near.
-    administer("scontrol", "update", f"jobid={first}", "endtime=now+50")
+    administer("scancel", "--batch", "--signal=USR1", first)  # what SLURM sends as a warning
     wait(user, first)
     assert "the same command goes on" in log(user, first)
-    while successors := user.jobs():  # each may meet its own walltime
+    while successors := user.jobs():
         wait(user, *successors)
     assert (user.project / "resumed" / "model.json").is_file(), log(user, first)
 
