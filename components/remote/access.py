@@ -10,7 +10,7 @@ import json
 import os
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import datetime
 from typing import Any, Protocol
 from urllib.parse import urlencode, urlsplit
@@ -46,7 +46,7 @@ class _Tokens:
         self._kept: dict[str, tuple[str, float]] = {}
         self._lock = threading.Lock()
 
-    def get(self, name: str, ask: Any) -> str:
+    def get(self, name: str, ask: Callable[[], tuple[str, float]]) -> str:
         """The token of that name; `ask` fetches a new one with the time of its end, in seconds since 1970."""
         with self._lock:
             token, end = self._kept.get(name, ("", 0.0))
@@ -194,10 +194,15 @@ class S3:
 
     def sign(self, href: str) -> Signed:
         """A URL that fetches the object."""
+        from botocore.exceptions import BotoCoreError
+
         url = urlsplit(href)
         asked = {"Bucket": url.netloc, "Key": url.path.lstrip("/")}
         client = self._client(url.netloc == "eodata")
-        return Signed(client.generate_presigned_url("get_object", Params=asked, ExpiresIn=self.SECONDS))
+        try:
+            return Signed(client.generate_presigned_url("get_object", Params=asked, ExpiresIn=self.SECONDS))
+        except BotoCoreError as error:
+            raise RemoteError(f"its URL cannot be signed: {' '.join(str(error).split())}") from None
 
     def renew(self, href: str, refused: Signed) -> bool:
         """Signed anew for every request, and botocore renews what expires: asking again would be the same."""

@@ -143,7 +143,7 @@ class _File(io.RawIOBase):
             return b""
         try:
             data = self._read(self._at, end)
-        except RemoteError as error:
+        except Exception as error:
             return self._container.failed(error, 0)
         self._at = end
         return data
@@ -159,7 +159,7 @@ class _File(io.RawIOBase):
         """What GDAL asks for at once: the tiles that a window touches, neighbours merged."""
         try:
             return self._remote.fetch_all(self._href, offsets, sizes)
-        except RemoteError as error:
+        except Exception as error:
             return [self._container.failed(error, size) for size in sizes]
 
 
@@ -168,10 +168,10 @@ class _Container:
 
     def __init__(self, remote: Remote, href: str) -> None:
         self.remote, self.href = remote, href
-        self.error: RemoteError | None = None
+        self.error: Exception | None = None
 
-    def failed(self, error: RemoteError, count: int) -> bytes:
-        """Keep what went wrong until GDAL is done; an exception that passes through GDAL aborts the process."""
+    def failed(self, error: Exception, count: int) -> bytes:
+        """Keep what went wrong until GDAL is done; any exception that passes through GDAL aborts the process."""
         self.error = self.error or error
         return bytes(count)
 

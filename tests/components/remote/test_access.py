@@ -165,6 +165,12 @@ def test_s3_urls_are_signed_only_with_credentials(monkeypatch: pytest.MonkeyPatc
 
 
 @pytest.mark.usefixtures("no_aws")
+def test_a_name_that_no_bucket_can_have_is_told() -> None:
+    with pytest.raises(RemoteError, match=r"^its URL cannot be signed: .*Invalid bucket name"):
+        S3({}).sign("s3://no bucket/b.tif")
+
+
+@pytest.mark.usefixtures("no_aws")
 def test_the_bucket_of_the_data_space_is_found_and_wants_keys(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(
         GeoductError, match="s3://eodata wants keys of the Copernicus Data Space; set AWS_ACCESS_KEY_ID"
