@@ -5,7 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 
-NAMES = ("startup", "launchers", "reader", "predict", "memory")
+NAMES = ("startup", "launchers", "reader", "predict", "memory", "wire")
 
 
 def main() -> None:

@@ -11,7 +11,6 @@ from odc.geo import CRS
 from odc.geo.geobox import GeoBox
 from odc.geo.geom import Geometry
 
-from components.acquire.read import header_grid
 from components.acquire.understand import Scene
 from components.errors import GeoductError
 from components.search.area import Area
@@ -21,8 +20,8 @@ SLACK = 1e-6
 
 
 def _grids(scene: Scene) -> list[GeoBox]:
-    """The grids of a scene's bands, finest first; read from the file where the metadata state none."""
-    grids = [asset.grid or header_grid(scene, asset) for asset in scene.bands.values()]
+    """The grids of a scene's bands, finest first."""
+    grids = [asset.grid for asset in scene.bands.values() if asset.grid is not None]
     return sorted(grids, key=lambda grid: abs(grid.transform.a))
 
 

@@ -7,13 +7,13 @@ their metadata do not always agree with themselves.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from typing import Any
 
 import pystac
 
 from components.errors import GeoductError
+from components.search.acquisitions import baseline_of
 
 OFFSET = -1000
 """DN that baseline 04.00 and later ask to be added."""
@@ -22,20 +22,6 @@ SCALE = 1e-4
 """Reflectance of one DN (QUANTIFICATION_VALUE 10000); a SceneCube holds no other."""
 
 APPLIED = ("earthsearch:boa_offset_applied", "sentinel:boa_offset_applied")
-BASELINES = ("s2:processing_baseline", "processing:version", "sentinel:processing_baseline")
-_IN_NAME = re.compile(r"_N(\d{2})(\d{2})_")
-_NUMBER = re.compile(r"^(\d{1,2})\.(\d{2})$")
-
-
-def baseline_of(item: pystac.Item) -> str | None:
-    """Processing baseline, `"05.11"`, from a property or the product's name; None where it is not known."""
-    for name in BASELINES:
-        if found := _NUMBER.match(str(item.properties.get(name, ""))):
-            return f"{int(found[1]):02d}.{found[2]}"
-    for name in (str(item.properties.get("s2:product_uri", "")), item.id + "_"):
-        if found := _IN_NAME.search(name):
-            return f"{found[1]}.{found[2]}"
-    return None
 
 
 def _raster(asset: pystac.Asset) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""From scenes to pixels: only the window asked for is read, block by block, harmonised, and written shard by shard.
+"""From an asset to pixels on a grid: only the window asked for is read, and harmonised.
 
 Where an asset's pixels lie on the grid, or are a whole multiple of the grid's, they are read and repeated and nothing
 is resampled. Everything else (other CRS, other resolution, interpolation) goes through odc-loader. A pixel that
@@ -8,8 +8,9 @@ cannot be read is an error, never nodata.
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,51 +19,57 @@ import rasterio
 from affine import Affine
 from odc.geo import CRS
 from odc.geo.geobox import GeoBox
-from rasterio.errors import RasterioError, RasterioIOError
+from rasterio.errors import RasterioError
 from rasterio.windows import Window
 
 from components.acquire.understand import Asset, Scene
-from components.artifacts.scenecube import create_scenecube
-from components.artifacts.shards import Shards
-from components.artifacts.zarrs import SHARD
-from components.blocks import Block, blocks_of, run_blocks
 from components.errors import GeoductError
-from components.gdal import gdal_limits
-from components.search.catalog import shown
+from components.remote.client import RemoteError, shown
+from components.remote.raster import Remote
 
 
 @contextmanager
-def _opened(scene: Scene, asset: Asset) -> Iterator[rasterio.DatasetReader]:
+def _opened(scene: Scene, asset: Asset, remote: Remote) -> Iterator[rasterio.DatasetReader]:
     """Open an asset and say in one sentence what is wrong with it."""
     where = f"item {scene.id}: asset {asset.key!r} ({shown(asset.href)})"
-    with gdal_limits(GDAL_DISABLE_READDIR_ON_OPEN="EMPTY_DIR"):
-        try:
-            source = rasterio.open(asset.href, sharing=False)
-        except RasterioIOError as error:
-            local = "://" not in asset.href
-            missing = local and not Path(asset.href).exists()
-            what = "does not exist" if missing else "is no raster that can be read"
-            raise GeoductError(f"{where} {what}") from error
-        with source:
+    opened = False
+    try:
+        with remote.open(asset.href) as source:
+            opened = True
             kind = source.dtypes[0] if source.count == 1 else f"{source.count} bands"
             if kind not in ("uint8", "uint16", "int16"):
                 raise GeoductError(f"{where} holds {kind}; expected one band of digital numbers, uint16")
             if source.crs is None:
                 raise GeoductError(f"{where} has no coordinate reference system")
-            try:
-                yield source
-            except RasterioError as error:
-                raise GeoductError(f"{where} is truncated or damaged: {_reason(error)}") from error
+            yield source
+    except RemoteError as error:
+        raise GeoductError(f"{where} cannot be read: {error}") from error
+    except RasterioError as error:
+        # No OSError as the cause: it is the file, so that a later run with the same input will do no better.
+        if opened:
+            raise GeoductError(f"{where} is truncated or damaged: {_reason(error)}") from None
+        missing = "://" not in asset.href and not Path(asset.href).exists()
+        raise GeoductError(f"{where} {'does not exist' if missing else 'is no raster that can be read'}") from None
 
 
 def _reason(error: BaseException) -> str:
     return shown(str(error.__cause__ or error)).strip().rstrip(".")
 
 
-def header_grid(scene: Scene, asset: Asset) -> GeoBox:
-    """The grid of an asset as its file states it."""
-    with _opened(scene, asset) as source:
-        return GeoBox(source.shape, source.transform, CRS(source.crs.to_wkt()))
+def with_grids(scene: Scene, remote: Remote) -> Scene:
+    """The scene with the grids of all bands: those that the metadata do not state are read from the files.
+
+    Raises:
+        GeoductError: a file that has to be looked into cannot be read.
+    """
+
+    def stated(asset: Asset) -> Asset:
+        if asset.grid is not None:
+            return asset
+        with _opened(scene, asset, remote) as source:
+            return replace(asset, grid=GeoBox(source.shape, source.transform, CRS(source.crs.to_wkt())))
+
+    return replace(scene, bands={name: stated(asset) for name, asset in scene.bands.items()})
 
 
 def _multiple(source: Affine, grid: Affine, shape: tuple[int, ...]) -> tuple[int, int, int, int] | None:
@@ -110,23 +117,25 @@ def _repeat(source: rasterio.DatasetReader, lie: tuple[int, int, int, int], out:
     out[y0 - top : y1 - top, x0 - left : x1 - left] = part
 
 
-def read_asset(scene: Scene, asset: Asset, grid: GeoBox, resampling: str, out: np.ndarray[Any, Any]) -> None:
+def read_asset(
+    scene: Scene, asset: Asset, grid: GeoBox, resampling: str, out: np.ndarray[Any, Any], remote: Remote
+) -> None:
     """Read an asset onto `grid` into `out` (y, x), which holds zeros; pixels beyond the asset stay 0.
 
     Raises:
         GeoductError: the asset is missing, no raster, truncated or damaged.
     """
-    with _opened(scene, asset) as source:
+    with _opened(scene, asset, remote) as source:
         lie = None
         if CRS(source.crs.to_wkt()) == grid.crs:
             lie = _multiple(source.transform, grid.transform, out.shape)
         if lie and (resampling == "nearest" or lie[:2] == (1, 1)):
             _repeat(source, lie, out)
         else:
-            _warp(asset.href, grid, resampling, out)
+            _warp(source.name, grid, resampling, out)
 
 
-def _warp(href: str, grid: GeoBox, resampling: str, out: np.ndarray[Any, Any]) -> None:
+def _warp(name: str, grid: GeoBox, resampling: str, out: np.ndarray[Any, Any]) -> None:
     from odc.loader import RasterLoadParams, RasterSource, RioDriver
 
     # odc logs what it raises as well; the exception is told once, in our sentence
@@ -135,7 +144,7 @@ def _warp(href: str, grid: GeoBox, resampling: str, out: np.ndarray[Any, Any]) -
     context = driver.new_load(grid)
     try:
         with driver.restore_env(driver.capture_env(), context) as local:
-            reader = driver.open(RasterSource(href, band=1), local)
+            reader = driver.open(RasterSource(name, band=1), local)
             how = RasterLoadParams(str(out.dtype), fill_value=0, resampling=resampling, src_nodata_fallback=0)
             roi, pixels = reader.read(how, grid)
     finally:
@@ -150,59 +159,3 @@ def harmonise(pixels: np.ndarray[Any, Any], offset: int) -> None:
         np.maximum(pixels, 1 - offset, out=pixels)
         pixels += np.array(offset, dtype="int64").astype("uint16")  # modulo 65536, which is the subtraction
         pixels *= valid
-
-
-def read_scenes(
-    scenes: Sequence[Scene],
-    geobox: GeoBox,
-    bands: Sequence[str],
-    mask: str,
-    resampling: str,
-    path: Path,
-    workers: int | None,
-) -> None:
-    """Read scenes onto `geobox` and write the SceneCube at `path`, a shard of one scene at a time.
-
-    Workers share a shard's bands (each is read, harmonised and encoded on its own), so that memory is one encoded shard
-    and one plane of 2048 x 2048 pixels a worker, however large the grid.
-
-    Raises:
-        GeoductError: an asset cannot be read, or no scene has a valid pixel in the window.
-    """
-    reflectance, scl = map(Shards, create_scenecube(path, geobox, bands, [scene.record for scene in scenes], mask))
-    planes = [*enumerate(bands), *([(len(bands), mask)] if mask != "none" else [])]
-    tasks = [
-        (n, block, index, name)
-        for block in blocks_of((geobox.height, geobox.width), SHARD)
-        for n in range(len(scenes))
-        for index, name in planes
-    ]
-
-    def read(task: tuple[int, Block, int, str]) -> dict[tuple[int, ...], bytes | None]:
-        n, block, index, name = task
-        scene, grid = scenes[n], geobox[block.window]
-        if name == mask and scene.mask:
-            flags = np.zeros(block.shape, "uint8")
-            read_asset(scene, scene.mask, grid, "nearest", flags)
-            return scl.encode_planes(flags, (0,))
-        pixels = np.zeros(block.shape, "uint16")
-        read_asset(scene, scene.bands[name], grid, resampling, pixels)
-        harmonise(pixels, scene.offset)
-        return reflectance.encode_planes(pixels, (0, index))
-
-    found = False
-    shard: dict[tuple[int, ...], bytes | None] = {}
-    for (n, block, index, name), chunks in zip(
-        tasks, run_blocks(read, tasks, workers=workers, label="acquire"), strict=True
-    ):
-        place = block.y0 // SHARD, block.x0 // SHARD
-        if name == mask:
-            scl.write((n, *place), chunks)
-            continue
-        shard |= chunks
-        if index == len(bands) - 1:
-            found = found or any(shard.values())
-            reflectance.write((n, 0, *place), shard)
-            shard = {}
-    if not found:
-        raise GeoductError(f"none of the {len(scenes)} items found has a valid pixel in the window asked for")

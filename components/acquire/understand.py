@@ -15,9 +15,9 @@ import pystac
 from affine import Affine
 from odc.geo.geobox import GeoBox
 
-from components.acquire.offset import baseline_of, offset_of
+from components.acquire.offset import offset_of
 from components.errors import GeoductError, nearest
-from components.search.catalog import moment
+from components.search.acquisitions import baseline_of, moment
 
 COMMON_NAMES = {
     "coastal": "B01",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +27,10 @@ REFLECTANCE_SCALE = 1e-4
 REFLECTANCE = {"long_name": "surface reflectance", "scale_factor": REFLECTANCE_SCALE, "add_offset": 0.0}
 
 
+LEFT_OUT = ("skipped", "failed")
+"""Why a scene is not in the cube: there was a reason not to take it, or it could not be read."""
+
+
 class SceneCube(ZarrArtifact):
     """`reflectance(time, band, y, x)` uint16 (reflectance x 10000, 0 = nodata) and `scl(time, y, x)` uint8.
 
@@ -48,6 +52,11 @@ class SceneCube(ZarrArtifact):
         return [dict(item) for item in self.attribute("items")]
 
     @property
+    def left_out(self) -> dict[str, list[dict[str, str]]]:
+        """Scenes that were found, but are not in the cube: `skipped` and `failed`, each with `id` and `reason`."""
+        return {name: [dict(each) for each in self.attrs.get(name, [])] for name in LEFT_OUT}
+
+    @property
     def dates(self) -> tuple[str, str]:
         """First and last acquisition, ISO 8601."""
         times = [str(item["datetime"]) for item in self.items]
@@ -67,13 +76,20 @@ class SceneCube(ZarrArtifact):
 
 
 def create_scenecube(
-    path: Path, geobox: GeoBox, bands: Sequence[str], items: Sequence[dict[str, Any]], mask: str
+    path: Path,
+    geobox: GeoBox,
+    bands: Sequence[str],
+    items: Sequence[dict[str, Any]],
+    mask: str,
+    left_out: Mapping[str, Sequence[dict[str, str]]] | None = None,
 ) -> tuple[zarr.Array[Any], zarr.Array[Any]]:
     """Lay out an empty SceneCube and return its arrays `(reflectance, scl)`, to be written shard by shard.
 
-    A shard of `reflectance` holds all bands of 2048 x 2048 pixels of one time step.
+    A shard of `reflectance` holds all bands of 2048 x 2048 pixels of one time step. `left_out` names the scenes
+    `skipped` and `failed`, each with `id` and `reason`.
     """
-    group = create_group(path, {"bands": list(bands), "items": list(items), "mask": mask})
+    told = {name: list((left_out or {}).get(name, [])) for name in LEFT_OUT}
+    group = create_group(path, {"bands": list(bands), "items": list(items), "mask": mask, **told})
     write_grid(group, geobox)
     write_bands(group, bands)
     times = np.array([np.datetime64(str(i["datetime"]).replace("Z", "").split("+")[0], "s") for i in items])

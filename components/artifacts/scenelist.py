@@ -1,8 +1,8 @@
 """SceneList: the scenes that a search found, frozen, so that the same ones are read tomorrow and by every branch.
 
-On disk it is one file, a STAC ItemCollection as any STAC client reads it. The items are as the catalog gave them, but
-for their hrefs, which are absolute: the list may be moved and still finds its assets. It holds no pixels: a local
-catalog that is moved or removed takes the assets with it.
+On disk it is a STAC ItemCollection as any STAC client reads it, and a page to look at it. The items are as the catalog
+gave them, but for their hrefs, which are absolute: the list may be moved and still finds its assets. It holds no
+pixels: a local catalog that is moved or removed takes the assets with it.
 """
 
 from __future__ import annotations
@@ -20,13 +20,17 @@ from components.artifacts.stac import MALFORMED
 from components.errors import GeoductError
 
 SCENES = "scenes.json"
+PAGE = "index.html"
 
 _TREE = ("root", "parent", "child", "item", "next", "prev")
 """Links that lead through a catalog: in a list of items there is none to lead through."""
 
 
 class SceneList(Artifact):
-    """A folder with `scenes.json`: a STAC ItemCollection, one item a scene, in order of time, all hrefs absolute."""
+    """A folder with `scenes.json`, a STAC ItemCollection, and `index.html`, a page with their footprints.
+
+    There is one item a scene, acquisition by acquisition in order of time; all hrefs are absolute.
+    """
 
     kind = "SceneList"
 
@@ -66,8 +70,8 @@ class SceneList(Artifact):
                     )
 
 
-def write_scenelist(path: Path, items: Sequence[pystac.Item]) -> None:
-    """Write all of a SceneList but its manifest; `items` are in order of time.
+def write_scenelist(path: Path, items: Sequence[pystac.Item], page: str) -> None:
+    """Write all of a SceneList but its manifest; `items` are in order of time, `page` is the HTML to review them by.
 
     Raises:
         GeoductError: an href of an asset is relative, and nothing says to what.
@@ -75,6 +79,7 @@ def write_scenelist(path: Path, items: Sequence[pystac.Item]) -> None:
     path.mkdir(parents=True, exist_ok=True)
     document = {"type": "FeatureCollection", "features": [_free(item) for item in items]}
     (path / SCENES).write_text(json.dumps(document, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    (path / PAGE).write_text(page, encoding="utf-8")
 
 
 def _free(item: pystac.Item) -> dict[str, Any]:

@@ -228,8 +228,11 @@ class Shards(ShardedArray):
             for column in range(-(-values.shape[1] // width))
         }
 
-    def write(self, shard: Index, chunks: Mapping[Index, bytes | None]) -> None:
-        """Write one shard: its place in the grid of shards, and its encoded chunks by their place in the shard."""
+    def write(self, shard: Index, chunks: Mapping[Index, bytes | None]) -> Path | None:
+        """Write one shard: its place in the grid of shards, and its encoded chunks by their place in the shard.
+
+        Returns its file, or None where all is fill value, which needs none.
+        """
         index = np.full((*self.grid, 2), _MISSING, "<u8")
         offset, parts = 0, []
         for place in itertools.product(*map(range, self.grid)):
@@ -238,7 +241,7 @@ class Shards(ShardedArray):
                 parts.append(data)
                 offset += len(data)
         if not parts:
-            return
+            return None
         tail = index.tobytes()
         number = _number(shard, self._shards)
         file = self.path / self._key(number)
@@ -247,6 +250,7 @@ class Shards(ShardedArray):
             out.writelines(parts)
             out.write(tail + google_crc32c.value(tail).to_bytes(_CRC, "little"))
         self._open.pop(number, None)
+        return file
 
     def read(self, *window: slice) -> Pixels:
         """The pixels of a window, one slice an axis with start and stop.

@@ -7,9 +7,9 @@ the user learns which filter removed how many.
 from __future__ import annotations
 
 import json
-import re
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from datetime import UTC, date, datetime
+from collections.abc import Iterable, Iterator, Sequence
+from datetime import date
+from http import HTTPStatus
 from typing import Any
 from urllib.parse import urljoin
 
@@ -21,73 +21,59 @@ from components.artifacts.source import Source
 from components.artifacts.stac import MALFORMED
 from components.errors import GeoductError, nearest
 from components.progress import track
+from components.remote.client import Client, RemoteError, shown
 from components.search.area import Area
+from components.search.documents import Documents
+from components.search.parquet import is_parquet, rows
 from components.search.query import Query
-
-_CREDENTIALS = re.compile(r"(?<=://)[^/@\s]*@|\?\S*")
-"""What a URL in a message may hold that nobody else should read: user, password, query."""
-
-_CAUSE = re.compile(r"Max retries exceeded .*\(Caused by \w+\(.*?\): (.+?)[\"']?\)\)$")
-"""What lies behind urllib3's account of a failed connection."""
+from components.search.select import Found, choose, select
 
 
-def shown(text: str) -> str:
-    """A place or a message without the credentials that URLs in it may hold."""
-    return _CREDENTIALS.sub("", text)
-
-
-def find(location: str, query: Query) -> list[pystac.Item]:
-    """Items of the catalog at `location` (URL, file or folder) that match, in order of time.
+def find(location: str, query: Query, client: Client) -> Found:
+    """What the catalog at `location` (URL, file or folder) holds that matches, in order of time.
 
     Raises:
         GeoductError: the catalog cannot be read, the collection is unknown or must be named, or nothing matches.
     """
     try:
-        return select(list(track(_candidates(location, query), label="search")), query, shown(location))
+        found = list(track(_candidates(location, query, Documents(client)), label="search"))
+        matching = select(found, query, shown(location))
     except GeoductError:
         raise
     except Exception as error:
-        if not _is_reading_error(error):
+        # pystac raises whatever a malformed document leads it to, bare Exceptions among them
+        if type(error) is not Exception and not isinstance(error, (OSError, *MALFORMED)):
             raise
         reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
-        if cause := _CAUSE.search(reason):
-            reason = f"no connection: {cause[1]}"
         raise GeoductError(f"{shown(location)} cannot be read as a STAC catalog: {shown(reason)}") from error
+    return choose(matching, query, shown(location), client)
 
 
-def _is_reading_error(error: Exception) -> bool:
-    """Whether the catalog, not Geoduct, is to blame: pystac raises whatever a malformed document leads it to."""
-    import pystac_client.exceptions
-    import requests
-
-    answers = (OSError, requests.RequestException, pystac_client.exceptions.APIError)
-    return isinstance(error, (*MALFORMED, *answers)) or type(error) is Exception
-
-
-def _candidates(location: str, query: Query) -> Iterator[pystac.Item]:
-    href, document = _document(location)
+def _candidates(location: str, query: Query, documents: Documents) -> Iterator[pystac.Item]:
+    if is_parquet(location):
+        yield from rows(Source(location).path, query)
+        return
+    href, document = _document(location, documents)
     match document:
         case {"type": "FeatureCollection"}:
             yield from pystac.ItemCollection.from_dict(document).items
         case {"type": "Feature"}:
-            yield pystac.Item.from_file(href)
+            yield pystac.Item.from_file(href, stac_io=documents)
         case {"conformsTo": list()}:
             if query.collection is None:
                 raise GeoductError(f"{shown(location)} is an API; name the --collection to search")
-            yield from _ask(document, href, query, query.collection)
+            yield from _ask(document, href, query, query.collection, documents)
         case {"type": "Catalog" | "Collection"} | {"stac_version": _, "links": _}:
-            yield from _walk_all(pystac.Catalog.from_file(href), query)
+            yield from _walk_all(pystac.Catalog.from_file(href, stac_io=documents), query)
         case _:
             raise GeoductError(f"{shown(location)} is JSON, but no STAC catalog, collection, item or API landing page")
 
 
-def _document(location: str) -> tuple[str, dict[str, Any]]:
+def _document(location: str, documents: Documents) -> tuple[str, dict[str, Any]]:
     """Where the catalog's first document is, and the document."""
-    from pystac_client.stac_api_io import StacApiIO
-
     source = Source(location)
     if not source.is_path:
-        text = StacApiIO().read_text(location)
+        text = documents.read_text(location)
     else:
         path = source.path
         if path.is_dir():
@@ -104,7 +90,9 @@ def _document(location: str) -> tuple[str, dict[str, Any]]:
     return location, document if isinstance(document, dict) else {}
 
 
-def _ask(landing: dict[str, Any], base: str, query: Query, collection: str) -> Iterator[pystac.Item]:
+def _ask(
+    landing: dict[str, Any], base: str, query: Query, collection: str, documents: Documents
+) -> Iterator[pystac.Item]:
     """Search an API, by POST where it takes it.
 
     The landing page is at hand, so the search is made from its link; pystac-client's Client would fetch the page's
@@ -116,15 +104,37 @@ def _ask(landing: dict[str, Any], base: str, query: Query, collection: str) -> I
     if not links:
         raise GeoductError(f"{shown(base)} is an API without a search link; expected one of STAC API - Item Search")
     link = next((link for link in links if link.get("method") == "POST"), links[0])
-    yield from ItemSearch(
+    items = ItemSearch(
         url=urljoin(base, link["href"]),
         method=link.get("method", "GET"),
+        stac_io=documents,
         collections=[collection],
         ids=list(query.ids) if query.ids else None,
         datetime=query.interval,
         intersects=shapely.geometry.mapping(query.area.geometry) if query.area else None,
         limit=100,
     ).items()
+    if (first := next(items, None)) is None:
+        _refuse_unknown(landing, base, collection, documents)
+    else:
+        yield first
+        yield from items
+
+
+def _refuse_unknown(landing: dict[str, Any], base: str, collection: str, documents: Documents) -> None:
+    """Tell a collection that the API does not have; an API answers a search in one with no items, not with an error."""
+    link = next((link for link in landing.get("links", []) if link.get("rel") == "data"), None)
+    if link is None:
+        return
+    href = urljoin(base, link["href"])
+    try:
+        documents.request(f"{href}/{collection}")
+    except RemoteError as error:
+        if error.status != HTTPStatus.NOT_FOUND:
+            raise
+        known = [str(each["id"]) for each in json.loads(documents.request(href)).get("collections", [])]
+        hint = nearest(collection, known) if known else "; it has no collections"
+        raise GeoductError(f"{shown(base)} has no collection {collection!r}{hint}") from None
 
 
 def _walk_all(catalog: pystac.Catalog, query: Query) -> Iterator[pystac.Item]:
@@ -176,84 +186,3 @@ def _may_hold(extent: pystac.Extent, query: Query) -> bool:
     spans = [(a.date() if a else date.min, b.date() if b else date.max) for a, b in extent.temporal.intervals]
     start, end = query.start or date.min, query.end or date.max
     return near and (not spans or any(first <= end and last >= start for first, last in spans))
-
-
-def _meets(item: pystac.Item, area: Area) -> bool:
-    if item.geometry is None:
-        raise GeoductError(f"item {item.id} has no geometry; expected its footprint")
-    footprint = shapely.geometry.shape(item.geometry)
-    if not footprint.is_valid:
-        footprint = shapely.make_valid(footprint)
-    return bool(footprint.intersects(area.geometry) and not footprint.touches(area.geometry))
-
-
-def moment(item: pystac.Item) -> datetime:
-    """When an item was acquired: its datetime, else the start of its interval."""
-    found = item.datetime or item.common_metadata.start_datetime
-    if found is None:
-        raise GeoductError(f"item {item.id} has no datetime")
-    return found if found.tzinfo else found.replace(tzinfo=UTC)
-
-
-def select(items: Sequence[pystac.Item], query: Query, where: str) -> list[pystac.Item]:
-    """Filter by collection, ids, area, days and cloud, in that order, and spread over time; `where` names the catalog.
-
-    Raises:
-        GeoductError: nothing is left (says what each filter left), one of the ids is not, or items of several
-            collections are.
-    """
-    left = [i for i in items if query.collection in (None, i.collection_id)]
-    steps = [f"{len(left)} items found" + (f" in collection {query.collection!r}" if query.collection else "")]
-    for said, keeps in _filters(query):
-        left = [i for i in left if keeps(i)]
-        steps.append(f"{len(left)} {said}")
-    if not left:
-        raise GeoductError(f"no item of {where} matches: {', '.join(steps)}")
-    if absent := sorted(set(query.ids or ()) - {i.id for i in left}):
-        raise GeoductError(f"--ids names {absent[0]!r}, but {where} has no such item that matches: {', '.join(steps)}")
-    collections = sorted({str(i.collection_id) for i in left})
-    if len(collections) > 1:
-        raise GeoductError(
-            f"items of {len(collections)} collections of {where} match; choose one with --collection: "
-            + ", ".join(collections)
-        )
-    left.sort(key=lambda i: (moment(i), i.id))
-    return spread(left, query.max_scenes)
-
-
-def _filters(query: Query) -> Iterator[tuple[str, Callable[[pystac.Item], bool]]]:
-    """What the query asks for, filter by filter: in words, and as a test of an item."""
-    ids, area, most = query.ids, query.area, query.max_cloud
-    if ids is not None:
-        yield f"of the {len(ids)} in --ids", lambda item: item.id in ids
-    if area is not None:
-        yield f"in {area.said}", lambda item: _meets(item, area)
-    if query.interval:
-        yield query.period, lambda item: query.covers(moment(item))
-    if most < 100:
-        yield f"with at most {most:g} % cloud", lambda item: cloud_cover(item) <= most
-
-
-def cloud_cover(item: pystac.Item) -> float:
-    """Cloud over the whole item in percent; infinite where it does not say."""
-    found = item.properties.get("eo:cloud_cover")
-    return float("inf") if found is None else float(found)
-
-
-def spread(items: Sequence[pystac.Item], count: int | None) -> list[pystac.Item]:
-    """Choose `count` of `items` (in order of time): those nearest to instants evenly spaced from first to last.
-
-    A single one is the nearest to the middle. An item is taken once; of two equally near, the earlier is.
-    """
-    if count is None or count >= len(items):
-        return list(items)
-    times = [moment(i).timestamp() for i in items]
-    span = times[-1] - times[0]
-    left = list(range(len(items)))
-    chosen = []
-    for n in range(count):
-        target = times[0] + span * (n / (count - 1) if count > 1 else 0.5)
-        best = min(left, key=lambda index: abs(times[index] - target))
-        left.remove(best)
-        chosen.append(best)
-    return [items[index] for index in sorted(chosen)]

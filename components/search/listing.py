@@ -7,7 +7,8 @@ from collections.abc import Sequence
 
 import pystac
 
-from components.search.catalog import cloud_cover, moment
+from components.search.acquisitions import AOI_CLOUD, moment
+from components.search.select import cloud_cover
 
 MOST = 20
 """Rows of the table. Of more scenes the first and the last are shown."""
@@ -25,4 +26,6 @@ def table(items: Sequence[pystac.Item]) -> str:
 def _row(item: pystac.Item) -> str:
     cloud = cloud_cover(item)
     shown = "cloud ?" if math.isinf(cloud) else f"cloud {cloud:.0f} %"
-    return f"  {moment(item):%Y-%m-%d %H:%M}  {shown:<11}  {item.id}"
+    aoi = item.properties.get(AOI_CLOUD)
+    there = "" if aoi is None else f"there {aoi:.0f} %".ljust(13)
+    return f"  {moment(item):%Y-%m-%d %H:%M}  {shown:<11}  {there}{item.id}"

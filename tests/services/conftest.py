@@ -138,3 +138,10 @@ def user_images(user: User, images: Path, sifs: Path) -> User:
 def slurm_state(slurm: None) -> Path:
     """Where the cluster keeps its configuration, logs and process ids."""
     return Path(os.environ.get("GEODUCT_SERVICES", "/var/tmp/geoduct-services")) / "slurm"
+
+
+@pytest.fixture(scope="session")
+def stac() -> Iterator[str]:
+    """A STAC API without any collection, unless it was running before; its URL."""
+    with service("stac"):
+        yield "http://127.0.0.1:17482"

@@ -10,9 +10,10 @@ from typing import Any
 import pystac
 import pytest
 
-from components.acquire.offset import baseline_of, offset_of
+from components.acquire.offset import offset_of
 from components.acquire.understand import band_assets, band_names, choose_mask, mask_assets, understand
 from components.errors import GeoductError
+from components.search.acquisitions import baseline_of
 
 TEN_BANDS = ["B02", "B03", "B04", "B05", "B06", "B07", "B08", "B8A", "B11", "B12"]
 COMMON = ["blue", "green", "red", "rededge1", "rededge2", "rededge3", "nir", "nir08", "swir16", "swir22"]

@@ -124,6 +124,8 @@ def test_a_list_that_lacks_what_is_asked_for_says_so(
 def test_the_filters_are_those_of_acquire() -> None:
     other = {p.name: p for p in acquire.spec.parameters}
     for parameter in search.spec.parameters:
+        if parameter.name not in other:
+            continue  # acquire has these from the list that search writes
         same = other[parameter.name]
         assert (parameter.expected, parameter.default) == (same.expected, same.default)
         assert parameter.name == "bbox" or parameter.help == same.help

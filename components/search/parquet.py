@@ -1,0 +1,78 @@
+"""stac-geoparquet: a file of items as a catalog without a server. Rows are ruled out before they become items."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import UTC, datetime, time
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.dataset as ds
+import pystac
+
+from components.errors import GeoductError, nearest
+from components.search.query import Query
+
+SUFFIXES = (".parquet", ".geoparquet")
+_NEEDED = ("id", "geometry", "assets", "links", "stac_version")
+
+
+def is_parquet(location: str) -> bool:
+    """Whether this names a file of stac-geoparquet."""
+    return location.lower().endswith(SUFFIXES)
+
+
+def rows(path: Path, query: Query) -> Iterator[pystac.Item]:
+    """Items of the file that may match: of the collection, within the box of the area, on the days.
+
+    Raises:
+        GeoductError: the extra `catalogs` is not installed, the file is none of that kind, or has no such collection.
+    """
+    try:
+        import rustac
+    except ImportError:
+        raise GeoductError(f"reading {path} needs rustac; install it with: pip install 'geoduct[catalogs]'") from None
+    try:
+        dataset = ds.dataset(path, format="parquet")
+    except (pa.ArrowException, OSError) as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise GeoductError(f"{path} cannot be read as Parquet: {reason}") from None
+    if missing := [name for name in _NEEDED if name not in dataset.schema.names]:
+        raise GeoductError(f"{path} is Parquet, but no stac-geoparquet: it lacks the column {missing[0]!r}")
+    _refuse_unknown(dataset, path, query)
+    for batch in dataset.to_batches(filter=_filter(dataset.schema, query), batch_size=1000):
+        if batch.num_rows:
+            for item in rustac.from_arrow(pa.Table.from_batches([batch]))["features"]:
+                yield pystac.Item.from_dict(item)
+
+
+def _refuse_unknown(dataset: Any, path: Path, query: Query) -> None:
+    if query.collection is None or "collection" not in dataset.schema.names:
+        return
+    known = {str(v) for v in pc.unique(dataset.to_table(columns=["collection"])["collection"]).to_pylist()}
+    if query.collection not in known:
+        raise GeoductError(f"{path} has no collection {query.collection!r}{nearest(query.collection, known)}")
+
+
+def _filter(schema: Any, query: Query) -> Any:
+    """What of the query columns can answer, as an expression; None takes every row."""
+    tests = []
+    if query.collection is not None and "collection" in schema.names:
+        tests.append(pc.field("collection") == query.collection)
+    if query.area is not None and "bbox" in schema.names and pa.types.is_struct(schema.field("bbox").type):
+        west, south, east, north = query.area.bounds
+        tests += [pc.field("bbox", "xmin") <= east, pc.field("bbox", "xmax") >= west]
+        tests += [pc.field("bbox", "ymin") <= north, pc.field("bbox", "ymax") >= south]
+    if "datetime" in schema.names and pa.types.is_timestamp(schema.field("datetime").type):
+        # rows with an interval instead of an instant have none; what they are is told by their item
+        spans = [(query.start, time.min, pc.greater_equal), (query.end, time.max, pc.less_equal)]
+        for day, clock, compare in spans:
+            if day is not None:
+                limit = pa.scalar(datetime.combine(day, clock, UTC), schema.field("datetime").type)
+                tests.append(compare(pc.field("datetime"), limit) | pc.field("datetime").is_null())
+    found = None
+    for test in tests:
+        found = test if found is None else found & test
+    return found
