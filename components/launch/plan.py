@@ -1,7 +1,7 @@
 """What a run in a container may see: exactly what the component's signature declares, under the paths it has outside.
 
 Inputs are bound read-only. Of an output its parent folder is bound, for the result is staged beside its place and moved
-there by one rename. Of the environment only credentials for S3 and proxies pass.
+there by one rename. Of the environment only credentials of archives and stores, and proxies, pass.
 """
 
 from __future__ import annotations
