@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -122,6 +123,20 @@ def test_slurm(host: Path, images: Path, user_images: User) -> None:
     assert digests(out) == digests(host)
     assert made_in(out) == images_of(images)
     assert user_images.leftovers() == []
+
+
+def test_one_digest_names_the_same_bytes_everywhere(images: Path, sifs: Path, tmp_path: Path) -> None:
+    """In the lock, the compiled pipelines and the labels of the SIFs; the tests above find it in every artifact."""
+    subprocess.run([sys.executable, "-m", "pipelines", "compile", "--output", str(tmp_path)],
+                   env={**os.environ, "GEODUCT_IMAGES": str(images)}, check=True)  # fmt: skip
+    for pipeline in ("training", "inference"):
+        compiled = (tmp_path / f"{pipeline}.yaml").read_text()
+        assert set(re.findall(r"image: (\S+)", compiled)) == images_of(images)
+    for name, image in read_lock(images).items():
+        told = subprocess.run(
+            ["apptainer", "inspect", "--labels", f"{sifs}/{name}.sif"], capture_output=True, text=True
+        )
+        assert f"deffile.from: {image.reference}\n" in told.stdout
 
 
 def test_repro_has_nothing_to_do_under_another_launcher(
