@@ -95,7 +95,8 @@ def arguments(
                 raise GeoductError(f"{'--set' if dotted in overrides else origin}: {component} {error}") from None
             values[f"{component}_{name}"] = encode(parameter, found)
     if stranger := next((name for name in overrides if name not in known), None):
-        raise GeoductError(f"pipeline {pipeline.name} has no parameter {stranger!r}{nearest(stranger, known)}")
+        same = [name for name in known if name.partition(".")[2] == stranger.partition(".")[2] != ""]
+        raise GeoductError(f"pipeline {pipeline.name} has no parameter {stranger!r}{nearest(stranger, same or known)}")
     return values | {name: overrides[name] for name in ("root", *pipeline.inputs) if name in overrides}
 
 

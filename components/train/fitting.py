@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import sys
 import warnings
 from collections.abc import Iterator
@@ -48,12 +49,19 @@ class Fitted:
     history: list[Row]
 
 
+_THREADS = "OMP_NUM_THREADS"
+"""Where this is not set, Lightning gives several ranks all cores between them, whatever torch has been told."""
+
+
 @contextmanager
 def session(threads: int) -> Iterator[None]:
     """Give torch its threads (0 = all cores) and hush Lightning; afterwards all is as before, torch's generator too."""
     logger = logging.getLogger("lightning.pytorch")
     level, before = logger.level, torch.get_num_threads()
-    torch.set_num_threads(threads or cores())
+    count = threads or cores()
+    torch.set_num_threads(count)
+    told = os.environ.get(_THREADS)
+    os.environ[_THREADS] = str(count)
     try:
         with torch.random.fork_rng(), warnings.catch_warnings():
             logger.setLevel(logging.ERROR)
@@ -62,6 +70,9 @@ def session(threads: int) -> Iterator[None]:
     finally:
         logger.setLevel(level)
         torch.set_num_threads(before)
+        os.environ.pop(_THREADS)
+        if told is not None:
+            os.environ[_THREADS] = told
 
 
 class _Rank(ClusterEnvironment):
