@@ -52,7 +52,7 @@ def acquire(
 
     Args:
         catalog: a STAC API, a file with an API's landing page, a static catalog, collection or item file, a file of
-            stac-geoparquet, or a SceneList
+            stac-geoparquet, a SceneList, or Sentinel-2 Level-2A products as downloaded: one .SAFE folder or many in one
         scenes: the scenes, one time step an item
         aoi: GeoJSON polygon in longitude and latitude; the window is its bounding box on the grid
         collection: the collection to search; needed where items of several match

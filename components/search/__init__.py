@@ -43,7 +43,7 @@ def search(
 
     Args:
         catalog: a STAC API, a file with an API's landing page, a static catalog, collection or item file, a file of
-            stac-geoparquet, or a SceneList
+            stac-geoparquet, a SceneList, or Sentinel-2 Level-2A products as downloaded: one .SAFE folder or many in one
         scenes_list: the scenes found, as a STAC ItemCollection
         aoi: GeoJSON polygon in longitude and latitude; scenes that meet it are listed
         collection: the collection to search; needed where items of several match

@@ -1,4 +1,4 @@
-"""From a catalog to items: any STAC API, or a static catalog walked link by link; what both give is filtered alike.
+"""From a catalog to items: any STAC API, a static catalog walked link by link, or files; all are filtered alike.
 
 An API is asked for collection, ids, area and dates only. Cloud cover is filtered here, so that when nothing is left
 the user learns which filter removed how many.
@@ -10,6 +10,7 @@ import json
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import date
 from http import HTTPStatus
+from pathlib import Path
 from typing import Any
 from urllib.parse import urljoin
 
@@ -26,7 +27,11 @@ from components.search.area import Area
 from components.search.documents import Documents
 from components.search.parquet import is_parquet, rows
 from components.search.query import Query
+from components.search.safe import COLLECTION, read_safe, safe_folders
 from components.search.select import Found, choose, select
+
+DOCUMENTS = ("catalog.json", "collection.json", SCENES)
+"""What a folder's first document may be called."""
 
 
 def find(location: str, query: Query, client: Client) -> Found:
@@ -53,6 +58,12 @@ def _candidates(location: str, query: Query, documents: Documents) -> Iterator[p
     if is_parquet(location):
         yield from rows(Source(location).path, query)
         return
+    if folders := _safe_folders(location):
+        if query.collection not in (None, COLLECTION):
+            hint = nearest(query.collection, [COLLECTION])
+            raise GeoductError(f"{location} has no collection {query.collection!r}{hint}")
+        yield from map(read_safe, folders)
+        return
     href, document = _document(location, documents)
     match document:
         case {"type": "FeatureCollection"}:
@@ -69,6 +80,14 @@ def _candidates(location: str, query: Query, documents: Documents) -> Iterator[p
             raise GeoductError(f"{shown(location)} is JSON, but no STAC catalog, collection, item or API landing page")
 
 
+def _safe_folders(location: str) -> list[Path]:
+    """Sentinel-2 products on disk, where the location is such a folder, or one that holds them and no STAC."""
+    source = Source(location)
+    if not source.is_path or not source.path.is_dir() or any((source.path / name).is_file() for name in DOCUMENTS):
+        return []
+    return safe_folders(source.path)
+
+
 def _document(location: str, documents: Documents) -> tuple[str, dict[str, Any]]:
     """Where the catalog's first document is, and the document."""
     source = Source(location)
@@ -77,10 +96,10 @@ def _document(location: str, documents: Documents) -> tuple[str, dict[str, Any]]
     else:
         path = source.path
         if path.is_dir():
-            names = [path / "catalog.json", path / "collection.json", path / SCENES]
+            names = [path / name for name in DOCUMENTS]
             path = next((name for name in names if name.is_file()), names[0])
         if not path.is_file():
-            raise GeoductError(f"{location} holds no catalog.json, collection.json or {SCENES}")
+            raise GeoductError(f"{location} holds no {', '.join(DOCUMENTS)} or *.SAFE folder")
         location, text = str(path.resolve()), path.read_text(encoding="utf-8", errors="replace")
     try:
         document = json.loads(text)

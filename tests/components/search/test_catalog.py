@@ -138,7 +138,9 @@ def test_what_is_no_catalog(tmp_path: Path, text: str, complaint: str) -> None:
 
 
 def test_a_folder_without_catalog(tmp_path: Path) -> None:
-    with pytest.raises(GeoductError, match=r"holds no catalog\.json, collection\.json or scenes\.json"):
+    with pytest.raises(
+        GeoductError, match=r"holds no catalog\.json, collection\.json, scenes\.json or \*\.SAFE folder"
+    ):
         search(str(tmp_path), query())
 
 
