@@ -15,27 +15,17 @@ import yaml
 from components import artifacts
 from components.launch.images import read_lock
 from tests.pipelines.projects import Project, copy_project
-from tests.pipelines.test_repro import TINY
+from tests.pipelines.test_repro import STORES, TINY
 from tests.services.cluster import User
 
 pytestmark = [pytest.mark.services, pytest.mark.slow]
-
-KINDS = {
-    "scenes.zarr": "SceneCube",
-    "composite.zarr": "Composite",
-    "labels.zarr": "LabelMap",
-    "patches.zarr": "PatchSet",
-    "model": "Model",
-    "report": "Report",
-    "map": "Map",
-}
 
 Geoduct = Callable[[list[str]], None]
 
 
 def chain(geoduct: Geoduct, archive: Path, out: Path) -> None:
     """Every component from acquire to predict, on a small archive, with the weights of two epochs."""
-    place = {name: f"{out}/{name}" for name in KINDS}
+    place = {name: f"{out}/{name}" for name in STORES}
     windows = ["--size", "32", "--stride", "32", "--block", "640", "--rare", "ignore"]
     for words in (
         ["acquire", "--catalog", str(archive), "--scenes", place["scenes.zarr"]],
@@ -54,7 +44,7 @@ def chain(geoduct: Geoduct, archive: Path, out: Path) -> None:
 
 def digests(folder: Path) -> dict[str, str]:
     """Of every artifact; of the Report all but its page, which names the images that its inputs were made in."""
-    found = {name: getattr(artifacts, kind).open(folder / name) for name, kind in KINDS.items()}
+    found = {name: getattr(artifacts, kind).open(folder / name) for name, kind in STORES.items()}
     files = found.pop("report").manifest["files"]
     scores = {f"report/{name}": entry["sha256"] for name, entry in files.items() if not name.endswith(".html")}
     assert "report/metrics.json" in scores
@@ -62,7 +52,7 @@ def digests(folder: Path) -> dict[str, str]:
 
 
 def made_in(folder: Path) -> set[str]:
-    return {getattr(artifacts, kind).open(folder / name).provenance["image"] for name, kind in KINDS.items()}
+    return {getattr(artifacts, kind).open(folder / name).provenance["image"] for name, kind in STORES.items()}
 
 
 def on_this_machine(**variables: str) -> Geoduct:
