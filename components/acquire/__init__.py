@@ -52,10 +52,12 @@ def acquire(
 
     Args:
         catalog: a STAC API, a file with an API's landing page, a static catalog, collection or item file, a file of
-            stac-geoparquet, a SceneList, or Sentinel-2 Level-2A products as downloaded: one .SAFE folder or many in one
+            stac-geoparquet, a SceneList, Sentinel-2 Level-2A products as downloaded (one .SAFE folder or many in one),
+            or gee for Google Earth Engine
         scenes: the scenes, one time step an item
         aoi: GeoJSON polygon in longitude and latitude; the window is its bounding box on the grid
-        collection: the collection to search; needed where items of several match
+        collection: the collection to search; needed where items of several match; of gee, COPERNICUS/S2_SR_HARMONIZED
+            unless named
         ids: read these items and no others; none takes all that match
         bbox: the window; what no item covers is cut off, and without bbox and aoi it is all that the items cover
         start: first day, YYYY-MM-DD

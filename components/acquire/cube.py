@@ -24,6 +24,7 @@ from components.blocks import Block, blocks_of, cores, run_blocks
 from components.errors import GeoductError
 from components.progress import say
 from components.remote.client import shown
+from components.remote.earthengine import is_earth_engine
 from components.remote.raster import Remote, is_remote
 
 REMOTE_WORKERS = 8
@@ -197,7 +198,8 @@ def _read(
         return arrays[task.array].encode_planes(pixels, at)
 
     tasks = list(_tasks(plan, how, ledger))
-    far = any(is_remote(asset.href) for step in plan.values() for s in step.scenes for asset in s.bands.values())
+    hrefs = [asset.href for step in plan.values() for scene in step.scenes for asset in scene.bands.values()]
+    far = any(is_remote(href) or is_earth_engine(href) for href in hrefs)
     count = workers or (max(cores(), REMOTE_WORKERS) if far else cores())
     shard: Chunks = {}
     for task, chunks in zip(tasks, run_blocks(read, tasks, workers=count, label="acquire"), strict=True):

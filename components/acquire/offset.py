@@ -21,7 +21,9 @@ BASELINE = (4, 0)
 SCALE = 1e-4
 """Reflectance of one DN (QUANTIFICATION_VALUE 10000); a SceneCube holds no other."""
 
-APPLIED = ("earthsearch:boa_offset_applied", "sentinel:boa_offset_applied")
+BOA_OFFSET_APPLIED = "geoduct:boa_offset_applied"
+"""Our own flag, for items that we make ourselves of an archive that has taken the offset off."""
+APPLIED = ("earthsearch:boa_offset_applied", "sentinel:boa_offset_applied", BOA_OFFSET_APPLIED)
 
 
 def _raster(asset: pystac.Asset) -> dict[str, Any]:

@@ -1,8 +1,8 @@
 """From an asset to pixels on a grid: only the window asked for is read, and harmonised.
 
 Where an asset's pixels lie on the grid, or are a whole multiple of the grid's, they are read and repeated and nothing
-is resampled. Everything else (other CRS, other resolution, interpolation) goes through odc-loader. A pixel that
-cannot be read is an error, never nodata.
+is resampled. Everything else (other CRS, other resolution, interpolation) goes through odc-loader; Earth Engine does
+it itself. A pixel that cannot be read is an error, never nodata.
 """
 
 from __future__ import annotations
@@ -25,13 +25,14 @@ from rasterio.windows import Window
 from components.acquire.understand import Asset, Scene
 from components.errors import GeoductError
 from components.remote.client import RemoteError, shown
+from components.remote.earthengine import is_earth_engine
 from components.remote.raster import Remote
 
 
 @contextmanager
 def _opened(scene: Scene, asset: Asset, remote: Remote) -> Iterator[rasterio.DatasetReader]:
     """Open an asset and say in one sentence what is wrong with it."""
-    where = f"item {scene.id}: asset {asset.key!r} ({shown(asset.href)})"
+    where = _where(scene, asset)
     opened = False
     try:
         with remote.open(asset.href) as source:
@@ -50,6 +51,10 @@ def _opened(scene: Scene, asset: Asset, remote: Remote) -> Iterator[rasterio.Dat
             raise GeoductError(f"{where} is truncated or damaged: {_reason(error)}") from None
         missing = "://" not in asset.href and not Path(asset.href).exists()
         raise GeoductError(f"{where} {'does not exist' if missing else 'is no raster that can be read'}") from None
+
+
+def _where(scene: Scene, asset: Asset) -> str:
+    return f"item {scene.id}: asset {asset.key!r} ({shown(asset.href)})"
 
 
 def _reason(error: BaseException) -> str:
@@ -125,6 +130,12 @@ def read_asset(
     Raises:
         GeoductError: the asset is missing, no raster, truncated or damaged.
     """
+    if is_earth_engine(asset.href):
+        try:
+            remote.earth_engine.read(asset.href, grid, resampling, out)
+        except RemoteError as error:
+            raise GeoductError(f"{_where(scene, asset)} cannot be read: {error}") from error
+        return
     with _opened(scene, asset, remote) as source:
         lie = None
         if CRS(source.crs.to_wkt()) == grid.crs:

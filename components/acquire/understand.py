@@ -46,7 +46,7 @@ _CLOUD_MASKS = ("clm", "cloud_mask", "cloud-mask")
 _KEPT = re.compile(
     r"^(platform|constellation|grid:code|mgrs:.*|s2:(mgrs_tile|product_uri|datatake_id|generation_time)|"
     r"sat:(relative_orbit|orbit_state)|view:sun_(azimuth|elevation)|"
-    r"(earthsearch|sentinel):boa_offset_applied|processing:level)$"
+    r"(earthsearch|sentinel|geoduct):boa_offset_applied|processing:level)$"
 )
 
 

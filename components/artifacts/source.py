@@ -12,6 +12,8 @@ from components.artifacts.base import MANIFEST, Artifact, checksums, is_artifact
 from components.errors import GeoductError
 
 _URL = re.compile(r"^[a-z][a-z0-9+.-]*://", re.IGNORECASE)
+_KEYWORDS = frozenset({"gee"})
+"""Sources that are services without a URL of their own: Google Earth Engine. A folder of that name is `./gee`."""
 _CREDENTIALS = re.compile(r"(?<=://)[^/@]*@|\?.*$")
 
 
@@ -40,8 +42,8 @@ class Source:
 
     @property
     def is_path(self) -> bool:
-        """Whether this names a local file or folder rather than a URL."""
-        return not _URL.match(self.location)
+        """Whether this names a local file or folder rather than a URL or a service."""
+        return not _URL.match(self.location) and self.location not in _KEYWORDS
 
     @property
     def path(self) -> Path:

@@ -35,6 +35,9 @@ _PASSED = (
     "CDSE_PASSWORD",
     "PC_SDK_SUBSCRIPTION_KEY",
     "PC_SDK_SAS_URL",
+    "EARTHENGINE_PROJECT",
+    "EARTHENGINE_URL",
+    "GOOGLE_CLOUD_PROJECT",
     "http_proxy",
     "https_proxy",
     "no_proxy",
@@ -46,6 +49,7 @@ _PASSED_FILES = {
     "AWS_SHARED_CREDENTIALS_FILE": "~/.aws/credentials",
     "AWS_CONFIG_FILE": "~/.aws/config",
     "AWS_CA_BUNDLE": None,
+    "GOOGLE_APPLICATION_CREDENTIALS": None,
     "SSL_CERT_FILE": None,  # a proxy's certificates; what requests, GDAL and OpenSSL read has a name each
     "REQUESTS_CA_BUNDLE": None,
     "CURL_CA_BUNDLE": None,

@@ -236,12 +236,14 @@ def _phrase(status: int) -> str:
 
 
 def _said(answer: requests.Response) -> str:
-    """What the server says of a refusal: the code of an object store's XML, or a STAC API's description."""
+    """What the server says of a refusal: an object store's code, a STAC API's description, Google's message."""
     try:
         text = answer.raw.read(4096, decode_content=True).decode(errors="replace")
     except (urllib3.exceptions.HTTPError, OSError):
         return ""
-    found = re.search(r"<Code>(\w+)</Code>", text) or re.search(r'"(?:description|detail)": ?"([^"]{1,200})"', text)
+    found = re.search(r"<Code>(\w+)</Code>", text) or re.search(
+        r'"(?:description|detail|message)": ?"([^"]{1,200})"', text
+    )
     if not found:
         return ""
     return f" ({found[1]}: {HINTS[found[1]]})" if found[1] in HINTS else f" ({shown(found[1])})"

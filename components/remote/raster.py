@@ -7,6 +7,7 @@ first bytes of a file, where a COG has its header, are kept, so a file read in m
 from __future__ import annotations
 
 import io
+import os
 import threading
 from collections import OrderedDict
 from collections.abc import Iterator, Sequence
@@ -21,6 +22,7 @@ from rasterio.errors import RasterioError
 
 from components.gdal import gdal_limits
 from components.remote.client import Client, RemoteError
+from components.remote.earthengine import EarthEngine
 
 PAGE = 16 * 2**10
 """Bytes read at the start of a file. The header of a COG of a whole tile fits in one or two of them."""
@@ -41,10 +43,14 @@ def is_remote(href: str) -> bool:
 
 
 class Remote:
-    """Opens rasters, local or remote. Threads may share one; it keeps the headers of remote files."""
+    """Opens rasters, local or remote, and holds what reads from Earth Engine, which has no files.
+
+    Threads may share one; it keeps the headers of remote files.
+    """
 
     def __init__(self, client: Client) -> None:
         self.client = client
+        self.earth_engine = EarthEngine(client, os.environ)
         self._pages: OrderedDict[tuple[str, int], bytes] = OrderedDict()
         self._sizes: dict[str, int] = {}
         self._lock = threading.Lock()

@@ -43,10 +43,12 @@ def search(
 
     Args:
         catalog: a STAC API, a file with an API's landing page, a static catalog, collection or item file, a file of
-            stac-geoparquet, a SceneList, or Sentinel-2 Level-2A products as downloaded: one .SAFE folder or many in one
+            stac-geoparquet, a SceneList, Sentinel-2 Level-2A products as downloaded (one .SAFE folder or many in one),
+            or gee for Google Earth Engine
         scenes_list: the scenes found, as a STAC ItemCollection
         aoi: GeoJSON polygon in longitude and latitude; scenes that meet it are listed
-        collection: the collection to search; needed where items of several match
+        collection: the collection to search; needed where items of several match; of gee, COPERNICUS/S2_SR_HARMONIZED
+            unless named
         bbox: scenes that meet this box are listed; without bbox and aoi, scenes of everywhere
         start: first day, YYYY-MM-DD
         end: last day, YYYY-MM-DD

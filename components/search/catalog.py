@@ -1,4 +1,4 @@
-"""From a catalog to items: any STAC API, a static catalog walked link by link, or files; all are filtered alike.
+"""From a catalog to items: any STAC API, a static catalog link by link, files, or Earth Engine; filtered alike.
 
 An API is asked for collection, ids, area and dates only. Cloud cover is filtered here, so that when nothing is left
 the user learns which filter removed how many.
@@ -7,6 +7,7 @@ the user learns which filter removed how many.
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import date
 from http import HTTPStatus
@@ -23,6 +24,8 @@ from components.artifacts.stac import MALFORMED
 from components.errors import GeoductError, nearest
 from components.progress import track
 from components.remote.client import Client, RemoteError, shown
+from components.remote.earthengine import EarthEngine
+from components.search import earthengine
 from components.search.area import Area
 from components.search.documents import Documents
 from components.search.parquet import is_parquet, rows
@@ -35,13 +38,13 @@ DOCUMENTS = ("catalog.json", "collection.json", SCENES)
 
 
 def find(location: str, query: Query, client: Client) -> Found:
-    """What the catalog at `location` (URL, file or folder) holds that matches, in order of time.
+    """What the catalog at `location` (URL, file, folder, or `gee`) holds that matches, in order of time.
 
     Raises:
         GeoductError: the catalog cannot be read, the collection is unknown or must be named, or nothing matches.
     """
     try:
-        found = list(track(_candidates(location, query, Documents(client)), label="search"))
+        found = list(track(_candidates(location, query, client), label="search"))
         matching = select(found, query, shown(location))
     except GeoductError:
         raise
@@ -54,7 +57,10 @@ def find(location: str, query: Query, client: Client) -> Found:
     return choose(matching, query, shown(location), client)
 
 
-def _candidates(location: str, query: Query, documents: Documents) -> Iterator[pystac.Item]:
+def _candidates(location: str, query: Query, client: Client) -> Iterator[pystac.Item]:
+    if location == earthengine.CATALOG:
+        yield from earthengine.images(query, EarthEngine(client, os.environ))
+        return
     if is_parquet(location):
         yield from rows(Source(location).path, query)
         return
@@ -64,6 +70,7 @@ def _candidates(location: str, query: Query, documents: Documents) -> Iterator[p
             raise GeoductError(f"{location} has no collection {query.collection!r}{hint}")
         yield from map(read_safe, folders)
         return
+    documents = Documents(client)
     href, document = _document(location, documents)
     match document:
         case {"type": "FeatureCollection"}:

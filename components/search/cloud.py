@@ -19,6 +19,7 @@ from components.acquire.understand import mask_assets
 from components.blocks import run_blocks
 from components.errors import GeoductError
 from components.remote.client import RemoteError, shown
+from components.remote.earthengine import is_earth_engine
 from components.remote.raster import Remote
 from components.search.acquisitions import AOI_CLOUD, Acquisition
 from components.search.area import Area
@@ -71,6 +72,8 @@ def _count(item: pystac.Item, area: Area, remote: Remote) -> tuple[int, int]:
             f"it has {', '.join(item.assets) or 'no assets'}"
         )
     href = item.assets[key].get_absolute_href() or item.assets[key].href
+    if is_earth_engine(href):
+        raise GeoductError(f"--max-cloud-aoi cannot look at item {item.id} of Earth Engine; use --max-cloud")
     try:
         with remote.open(href) as source:
             classes = _classes(source, area)
