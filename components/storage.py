@@ -15,7 +15,7 @@ import re
 import shutil
 import socket
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TextIO
 
@@ -136,12 +136,13 @@ def stage(target: Path, key: str = FRESH) -> Path:
 
 def sweep(target: Path) -> None:
     """Remove what processes of this machine that are dead left beside `target`, save what a later run goes on from."""
-    for remains in target.absolute().parent.glob(".*.partial"):
-        found = _NAME.match(remains.name)
-        if not found or found["target"] != target.name or found["key"] != FRESH:
-            continue
-        if found["host"] == socket.gethostname() and not _running(found["host"], int(found["pid"])):
-            remove(remains)
+    with suppress(GeoductError), writing(target):  # else somebody is writing it, and clears up
+        for remains in target.absolute().parent.glob(".*.partial"):
+            found = _NAME.match(remains.name)
+            if not found or found["target"] != target.name or found["key"] != FRESH:
+                continue
+            if found["host"] == socket.gethostname() and not _running(found["host"], int(found["pid"])):
+                remove(remains)
 
 
 def _old(target: Path) -> Path:
