@@ -62,6 +62,7 @@ def for_sbatch(site: Site, resources: Resources, account: str | None = None) -> 
         ACCOUNT: payer(site, account) or "",
         "SBATCH_PARTITION": resources.partition,
         "SBATCH_TIMELIMIT": resources.time,
+        "SBATCH_MEM_PER_NODE": resources.memory or "",
         "SBATCH_GRES": f"gpu:{resources.gpus}" if resources.gpus else "",
         "SBATCH_SIGNAL": f"B:USR1@{site.profile.warning}",
     }

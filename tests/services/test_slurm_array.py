@@ -37,6 +37,7 @@ def test_every_line_is_done_and_a_bad_one_is_named(user: User) -> None:
     )
     first, second = ((user.project / f"log-{task}").read_text() for task in (1, 2))
     for name in ("one", "two"):
+        assert (user.project / "maps" / name).is_dir(), first + second
         Map.open(user.project / "maps" / name).verify()
     assert "geoduct: none.zarr does not exist; predict reads it as --composite\n" in second
     assert "geoduct: line 2 of list (none.zarr) ended with exit code 2\n" in second

@@ -34,6 +34,7 @@ def test_jureca(capsys: pytest.CaptureFixture[str]) -> None:
         "SBATCH_ACCOUNT": "land",
         "SBATCH_PARTITION": "dc-gpu",
         "SBATCH_TIMELIMIT": "24:00:00",
+        "SBATCH_MEM_PER_NODE": None,
         "SBATCH_GRES": "gpu:4",
         "SBATCH_SIGNAL": "B:USR1@300",
         "GEODUCT_SITE": "jureca",
