@@ -67,6 +67,8 @@ def user(slurm: None) -> Iterator[User]:
         yield found
         if jobs := found.jobs():
             subprocess.run(["scancel", *jobs], check=True)
+            while found.jobs():
+                pass  # until they are gone: the next test counts what it leaves
 
 
 @pytest.fixture(scope="session")
