@@ -30,7 +30,8 @@ status() {
 mirror() {
     local site # $(REPO_URI) is apt's to expand
     site=$(apt-get indextargets --format '$(REPO_URI)' 'Created-By: Packages' 'Origin: Debian' 'Label: Debian' | sort -u | head -n 1)
-    echo "${site:-http://deb.debian.org/debian/}"
+    [ -n "$site" ] || fail "apt follows no mirror of Debian, so Apptainer cannot be had from one"
+    echo "$site"
 }
 
 # Downloads packages of suites that this system does not follow, with package lists of their own.
