@@ -165,12 +165,12 @@ def _find_credentials(environment: Mapping[str, str]) -> tuple[Any, str | None]:
     key = environment.get("GOOGLE_APPLICATION_CREDENTIALS")
     try:
         if key:
-            # google-auth annotates only some of its functions
-            credentials, project = google.auth.load_credentials_from_file(key, scopes=[SCOPE])  # type: ignore[no-untyped-call]
+            load = google.auth.load_credentials_from_file
+            credentials, project = load(key, scopes=[SCOPE])  # type: ignore[no-untyped-call]  # google-auth has no types here
             return credentials, project
         stored = _stored_login(oauth)
         if stored.get("refresh_token"):
-            login = Credentials(None, **stored)  # type: ignore[no-untyped-call]  # as above
+            login = Credentials(None, **stored)  # type: ignore[no-untyped-call]  # google-auth has no types here
             return login, stored.get("quota_project_id")
         credentials, project = google.auth.default(scopes=[SCOPE])
         return credentials, project or getattr(credentials, "quota_project_id", None)

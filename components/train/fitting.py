@@ -96,7 +96,7 @@ class _Rank(ClusterEnvironment):
 
     @property
     def main_port(self) -> int:
-        raise NotImplementedError("the process group is made before Lightning asks")
+        raise RuntimeError("Lightning asked for a port, but the process group is made before it starts")
 
     @staticmethod
     def detect() -> bool:

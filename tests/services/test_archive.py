@@ -60,7 +60,7 @@ def account(s3: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
 
 def run(api: str, folder: Path, **parameters: object) -> SceneCube:
     path = folder / "scenes.zarr"
-    acquire(catalog=f"{api}/", scenes=str(path), collection=COLLECTION, bands=BANDS, **parameters)  # type: ignore[arg-type]
+    acquire(catalog=f"{api}/", scenes=str(path), collection=COLLECTION, bands=BANDS, **parameters)
     return SceneCube.open(path)
 
 
@@ -76,9 +76,9 @@ def run(api: str, folder: Path, **parameters: object) -> SceneCube:
 )
 def test_the_api_finds_what_the_static_catalog_holds(api: str, archive: Path, parameters: dict[str, object]) -> None:
     def found(location: str) -> list[str]:
-        area = area_of(parameters.get("bbox"), None)  # type: ignore[arg-type]
+        area = area_of(parameters.get("bbox"), None)
         start, end, cloud, count = (parameters.get(n) for n in ("start", "end", "max_cloud", "max_scenes"))
-        query = Query.parse(COLLECTION, area, start, end, cloud or 100.0, count)  # type: ignore[arg-type]
+        query = Query.parse(COLLECTION, area, start, end, cloud or 100.0, count)
         return [item.id for item in find(location, query, Client()).items]
 
     assert found(f"{api}/") == found(str(archive)) != []

@@ -97,12 +97,12 @@ def test_permission_folders_data_and_network(user_images: User) -> None:
     sites = user_images.project / "hpc" / "sites"
     text = (sites / "local.yaml").read_text()
     text = text.replace("group: null", "group: container").replace("internet: true", "internet: false")
-    text = text.replace("project: $HOME", "project: /root/project").replace("$HOME/scratch", "$NOWHERE/scratch")
+    text = text.replace("project: $HOME", "project: /etc/project").replace("$HOME/scratch", "$NOWHERE/scratch")
     (sites / "local.yaml").write_text(text)
     code, found = findings(user_images, "simulate", "--data", "gone.zarr", "https://stac.example/v1")
     assert code == 1
     assert found["permission"].startswith("MEND: not a member of the group container→ ask for access to the Container")
-    assert found["project"].startswith("MEND: /root/project cannot be written: Permission denied→")
+    assert found["project"].startswith("MEND: /etc/project cannot be written: Permission denied→")
     assert found["scratch"].startswith("MEND: $NOWHERE/scratch: not set")
     assert found["data"].startswith("MEND: gone.zarr is not here→ stage it from a login node")
     assert found["network"].startswith("MEND: https://stac.example/v1: compute nodes have no internet→ acquire it on a")

@@ -27,7 +27,7 @@ IDS = ("a", "b", "c", "d")
 def shot(id: str, seed: int, **more: object) -> Shot:
     pixels = {"blue": dn((160, 192), seed), "red": dn((160, 192), seed + 1), "swir16": dn((80, 96), seed + 2)}
     pixels["scl"] = np.random.default_rng(seed).integers(0, 12, (80, 96)).astype("uint8")
-    return Shot(id, f"2021-06-0{IDS.index(id) + 1}", pixels, **more)  # type: ignore[arg-type]
+    return Shot(id, f"2021-06-0{IDS.index(id) + 1}", pixels, **more)
 
 
 @pytest.fixture(scope="module")
@@ -57,7 +57,7 @@ def hurry(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def run(proxy: FaultyProxy, folder: Path, **parameters: object) -> SceneCube:
     path = folder / "scenes.zarr"
-    acquire(catalog=f"{proxy.url}/catalog.json", scenes=str(path), bands=BANDS, timeout=0.5, **parameters)  # type: ignore[arg-type]
+    acquire(catalog=f"{proxy.url}/catalog.json", scenes=str(path), bands=BANDS, timeout=0.5, **parameters)
     return SceneCube.open(path)
 
 

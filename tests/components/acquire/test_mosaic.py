@@ -21,12 +21,12 @@ def tile(id: str, pixels: np.ndarray, east: float = EAST, offset: int = 0, **mor
     """80 x 120 pixels with a scene classification; `pixels` are harmonised, what is stored is not."""
     stored = np.where(pixels == 0, 0, pixels.astype("int32") - offset).astype("uint16")
     bands = {"blue": stored, "scl": np.where(pixels[::2, ::2] == 0, 0, 4).astype("uint8")}
-    return Shot(id, "2022-06-01T12:00:00", bands, declared=offset / 10_000, east=east, **more)  # type: ignore[arg-type]
+    return Shot(id, "2022-06-01T12:00:00", bands, declared=offset / 10_000, east=east, **more)
 
 
 def run(folder: Path, shots: list[Shot], **parameters: object) -> SceneCube:
     catalog = write_catalog(folder / "catalog", shots)
-    acquire(catalog=str(catalog), scenes=str(folder / "scenes.zarr"), bands=("B02",), **parameters)  # type: ignore[arg-type]
+    acquire(catalog=str(catalog), scenes=str(folder / "scenes.zarr"), bands=("B02",), **parameters)
     return SceneCube.open(folder / "scenes.zarr")
 
 
