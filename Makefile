@@ -31,7 +31,7 @@ lock: $(READY) ## Resolve pyproject.toml anew into requirements.lock, and into t
 	$(RESOLVE) pyproject.toml --all-extras --output-file requirements.lock
 	$(RESOLVE) containers/build.in --output-file containers/build.lock
 	$(RESOLVE) pyproject.toml --constraint requirements.lock --output-file containers/data.lock
-	$(RESOLVE) pyproject.toml --extra learn --constraint requirements.lock --output-file containers/learn.lock \
+	$(RESOLVE) pyproject.toml --extra finetune --constraint requirements.lock --output-file containers/learn.lock \
 	  $$(sed -n 's/^\([^ =]*\)==[^ ;]* .$$/--no-emit-package \1/p' containers/data.lock) # learn stands upon data
 
 .PHONY: demo
