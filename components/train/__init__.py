@@ -82,11 +82,11 @@ def train(
     from components.artifacts.model import CURVES, Description, write_model
     from components.learning.balance import class_weights
     from components.learning.datamodule import PatchDataModule
+    from components.learning.fitting import fit, session
+    from components.learning.history import write_curves, write_history
     from components.learning.networks import build, design
     from components.learning.task import PatchTask
     from components.storage import remove
-    from components.train.fitting import fit, session
-    from components.train.history import write_curves, write_history
 
     classes = len(patches.nomenclature)
     architecture = design(task, encoder, bands=len(patches.bands), classes=classes, decoder=decoder)

@@ -9,9 +9,9 @@ import torch
 
 from components.artifacts import PatchSet
 from components.learning.datamodule import PatchDataModule
+from components.learning.fitting import fit, session
 from components.learning.task import PatchTask
 from components.ranks import here, together
-from components.train.fitting import fit, session
 
 
 def main(patches: str, folder: str, batch_size: str) -> None:

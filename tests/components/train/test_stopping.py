@@ -18,8 +18,8 @@ import torch
 
 from components.artifacts import Model, PatchSet
 from components.errors import STOPPED, GeoductError, Halted
+from components.learning.fitting import fit
 from components.train import train
-from components.train.fitting import fit
 from tests.components.train.worlds import land, patchset
 
 ROOT = Path(__file__).parents[3]
@@ -178,7 +178,7 @@ def test_weights_that_are_no_numbers_are_not_kept(world: PatchSet, tmp_path: Pat
 def test_a_machine_without_gpu_does_not_cost_the_checkpoint(world: PatchSet, tmp_path: Path, stop: Path) -> None:
     halted("stopped", world, tmp_path / "m", STOPPED)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("components.train.fitting._gpu", lambda *_: (_ for _ in ()).throw(GeoductError("no GPU")))
+        patch.setattr("components.learning.fitting._gpu", lambda *_: (_ for _ in ()).throw(GeoductError("no GPU")))
         with pytest.raises(GeoductError, match="no GPU"):
             train(world.path, tmp_path / "m", **SMALL)
     assert len(checkpoints(tmp_path / "m")) == 1

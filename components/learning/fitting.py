@@ -24,11 +24,11 @@ from torch.distributed import TCPStore  # type: ignore[attr-defined]  # torch do
 
 from components.blocks import cores
 from components.errors import GeoductError, Halted
+from components.learning.checkpoints import MONITOR, Checkpoints, Row
 from components.learning.datamodule import PatchDataModule
+from components.learning.stopping import Stopping
 from components.learning.task import PatchTask
 from components.ranks import Ranks
-from components.train.checkpoints import MONITOR, Checkpoints, Row
-from components.train.stopping import Stopping
 
 Accelerator = Literal["auto", "cpu", "gpu"]
 Precision = Literal["32", "bf16"]

@@ -21,9 +21,9 @@ from lightning import LightningModule, Trainer
 from lightning.pytorch.callbacks import Callback
 
 from components.errors import STOPPED, Halted
+from components.learning.checkpoints import Checkpoints
 from components.learning.task import PatchTask
 from components.ranks import Ranks
-from components.train.checkpoints import Checkpoints
 
 STOP_FILE = "GEODUCT_STOP_FILE"
 """Environment variable: the path of a file whose appearance asks the run to stop."""

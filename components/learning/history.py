@@ -7,8 +7,8 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
+from components.learning.checkpoints import Row
 from components.learning.task import SCORES
-from components.train.checkpoints import Row
 
 METRICS = {
     "train_loss": "train/loss",
