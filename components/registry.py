@@ -16,6 +16,7 @@ COMPONENTS = (
     "patch",
     "train",
     "evaluate",
+    "compare",
     "predict",
     "publish",
 )
