@@ -221,4 +221,4 @@ def _network(site: Site, data: Sequence[str]) -> Iterator[Finding]:
             "acquire it on a login node (GEODUCT_LAUNCHER=host)",
         )
     if not remote:
-        yield Finding("network", "ok", "compute nodes have no internet; jobs are told so (HF_HUB_OFFLINE=1)")
+        yield Finding("network", "ok", "compute nodes have no internet; images are told so (HF_HUB_OFFLINE=1)")

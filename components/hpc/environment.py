@@ -52,7 +52,6 @@ def for_scripts(site: Site, resources: Resources) -> dict[str, str]:
         "GEODUCT_SUCCESSORS": str(profile.successors),
         "NCCL_SOCKET_IFNAME": interface,
         "GLOO_SOCKET_IFNAME": interface,
-        "HF_HUB_OFFLINE": "" if profile.internet else "1",
     }
 
 
