@@ -36,7 +36,7 @@ def as_ourselves(*words: str, **variables: str) -> subprocess.CompletedProcess[s
 
 @contextmanager
 def user_of_services() -> Iterator[User | None]:
-    """The ordinary user of the cluster that `make services` starts; None where that does not run, or we are not root."""
+    """The ordinary user of the cluster that `make services` starts; None where none runs, or we are not root."""
     python = interpreter()
     running = subprocess.run([ROOT / "tests/services/slurm.sh", "status"], capture_output=True).returncode == 0
     if os.geteuid() or python is None or not running or not lock_path().exists():

@@ -129,11 +129,7 @@ def _slurm(site: Site, component: str, account: str | None) -> Iterator[Finding]
         return
     asked = site.of(component)
     payer = environment.payer(site, account)
-    words = ["sbatch", "--test-only", f"--partition={asked.partition}", f"--time={asked.time}"]
-    words += [f"--nodes={asked.nodes}", f"--ntasks-per-node={asked.tasks}", f"--cpus-per-task={asked.cpus}"]
-    words += [f"--account={payer}"] if payer else []
-    words += [f"--mem={asked.memory}"] if asked.memory else []
-    words += [f"--gres=gpu:{asked.gpus}"] if asked.gpus else []
+    words = ["sbatch", "--test-only", *environment.options(site, asked, account)]
     clean = {k: v for k, v in os.environ.items() if not k.startswith("SBATCH_")}
     told = subprocess.run([*words, str(scripts() / "stage.sbatch")], capture_output=True, text=True, env=clean)
     said = (told.stderr.strip().splitlines() or ["it said nothing"])[-1]
