@@ -94,10 +94,10 @@ for path in sorted(p for p in Path(sys.argv[1]).rglob("*") if not p.is_symlink()
 PYTHON
 }
 
-# Bytecode that is checked against nothing, for a time in it would differ from build to build. What torch keeps for a
-# newer Python in files named after it cannot be compiled.
+# Bytecode that is checked against nothing, for a time in it would differ from build to build. What packages keep for
+# other Pythons, in files named after them, cannot be compiled.
 compile() {
-    "$HOME_OF_ALL/bin/python" -m compileall -q -j 0 --invalidation-mode unchecked-hash -x '/py3[0-9]+_' "$1"
+    "$HOME_OF_ALL/bin/python" -m compileall -q -j 0 --invalidation-mode unchecked-hash -x '/(py3[0-9]+_|_py2\.py$)' "$1"
 }
 
 # Moves the environment to /layers/rest, and its packages of each named part to a tree of their own.
