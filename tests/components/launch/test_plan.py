@@ -72,6 +72,17 @@ def test_a_file_that_a_parameter_names_is_bound_and_a_name_is_not(tmp_path: Path
     }
 
 
+def test_a_file_that_a_parameter_names_by_default_is_found_in_the_container(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("a").mkdir()
+    Path("corine-2").touch()
+    made = plan("label", composite="a", source="a", labels="out/labels.zarr")
+    assert Mount(tmp_path / "corine-2", False) in made.mounts
+    assert made.command[-2:] == ("--nomenclature", f"{tmp_path}/corine-2")
+
+
 def test_command_is_the_same_with_absolute_paths(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     Path("scenes").mkdir()
