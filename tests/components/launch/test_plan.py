@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import pytest
 
 from components.errors import GeoductError
 from components.launch import preview
+from components.launch.docker import connect
 from components.launch.images import Image, read_lock, write_entry
 from components.launch.plan import Mount, Plan, make_plan
 from components.registry import load
@@ -161,6 +163,12 @@ def test_the_lock_keeps_its_other_images(tmp_path: Path) -> None:
     other = Image(f"r/learn@{DIGEST}", "f00", "debian", 8)
     write_entry(lock, "learn", other)
     assert read_lock(lock) == {"data": IMAGE, "learn": other}
+
+
+def test_what_the_launcher_docker_lacks_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "docker", None)
+    with pytest.raises(GeoductError, match=r"Python client; install it with: pip install 'geoduct\[launch\]'"):
+        connect()
 
 
 def test_a_preview_shows_no_secret(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
