@@ -26,8 +26,8 @@ def finetune(
     """Fine-tune a foundation model of TerraTorch on labelled patches.
 
     The network, what it learns by and for how long stand in a YAML that `terratorch fit -c` takes as well; see
-    hpc/configs. What it says about devices, loggers, checkpoints and progress bars is passed over, and named. The patches
-    are those of --patches, whatever the YAML says.
+    hpc/configs. What it says about devices, loggers, checkpoints and progress bars is passed over, and named. The
+    patches are those of --patches, whatever the YAML says.
 
     As with train, the weights of the epoch with the best macro-F1 on the val split are kept; a run that was killed or
     asked to stop goes on after its last checkpoint when the same command is given again, and several ranks share each

@@ -21,8 +21,7 @@ import torch
 import yaml
 from lightning import LightningDataModule, Trainer
 from lightning.pytorch.callbacks import Callback, Checkpoint, LearningRateMonitor, ProgressBar, TQDMProgressBar
-from lightning.pytorch.cli import LightningArgumentParser
-from terratorch.cli_tools import MyLightningCLI
+from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from terratorch.tasks.base_task import TerraTorchTask
 
 from components.artifacts.model import Architecture, Task
@@ -66,7 +65,12 @@ _PRECISIONS: Mapping[Any, str] = {
 _MONITORS = ("train/loss", "val/loss", *SCORES)
 _TOP = ("seed_everything", "model", "data", "trainer", "optimizer", "lr_scheduler")
 _IGNORED_TOP = (
-    "ckpt_path", "predict_output_dir", "out_dtype", "deploy_config_file", "output_file_prefix", "custom_modules_path"
+    "ckpt_path",
+    "predict_output_dir",
+    "out_dtype",
+    "deploy_config_file",
+    "output_file_prefix",
+    "custom_modules_path",
 )
 
 
@@ -223,13 +227,16 @@ def _data(config: Mapping[str, Any], kind: Task, where: str) -> None:
 
     section = _section(config, "data", where)
     if section["class_path"].rpartition(".")[2] != "PatchSetDataModule":
-        raise GeoductError(f"{where}: data.class_path is {section['class_path']!r}; expected {DATA}, which reads PatchSets")
+        raise GeoductError(
+            f"{where}: data.class_path is {section['class_path']!r}; expected {DATA}, which reads PatchSets"
+        )
     section["class_path"] = DATA
     arguments = section.setdefault("init_args", {})
     _known(arguments, _parameters(PatchSetDataModule), "data.init_args.", where)
     if arguments.get("task") != kind:
         raise GeoductError(
-            f"{where}: data.init_args.task is {arguments.get('task')!r}, but model.class_path learns {kind}; expected {kind!r}"
+            f"{where}: data.init_args.task is {arguments.get('task')!r}, but model.class_path learns {kind}; expected "
+            f"{kind!r}"
         )
 
 
@@ -252,12 +259,15 @@ def _check_model(arguments: dict[str, Any], kind: Task, patches: PatchSet, weigh
         )
     if kind == "segmentation" and arguments.get("ignore_index") != IGNORE:
         raise GeoductError(
-            f"{prefix}ignore_index is {arguments.get('ignore_index')}, but pixels without a label are {IGNORE}; expected {IGNORE}"
+            f"{prefix}ignore_index is {arguments.get('ignore_index')}, but pixels without a label are {IGNORE}; "
+            f"expected {IGNORE}"
         )
     if network.get("peft_config") and arguments.get("freeze_backbone"):
         raise GeoductError(f"{prefix}freeze_backbone is true and model_args has a peft_config; expected one of them")
     if weights is None and network.get("peft_config") and not network.get("backbone_pretrained"):
-        raise GeoductError(f"{prefix}model_args.peft_config adapts a backbone that begins from chance; expected --weights")
+        raise GeoductError(
+            f"{prefix}model_args.peft_config adapts a backbone that begins from chance; expected --weights"
+        )
 
 
 def _settings(trainer: dict[str, Any], where: str) -> tuple[dict[str, Any], list[str]]:
@@ -273,7 +283,8 @@ def _settings(trainer: dict[str, Any], where: str) -> tuple[dict[str, Any], list
         raise GeoductError(f"{where}: trainer.max_epochs is missing; expected how many epochs to train at most")
     if chosen.get("precision") not in _PRECISIONS:
         raise GeoductError(
-            f"{where}: trainer.precision is {chosen.get('precision')!r}; expected one of 32-true, 16-mixed, bf16-mixed, bf16-true"
+            f"{where}: trainer.precision is {chosen.get('precision')!r}; expected one of "
+            + ", ".join(sorted(set(_PRECISIONS.values())))
         )
     chosen["precision"] = _PRECISIONS[chosen.get("precision")]
     if chosen.get("clip_by", "norm") not in ("norm", "value"):
@@ -287,8 +298,8 @@ def _settings(trainer: dict[str, Any], where: str) -> tuple[dict[str, Any], list
     return chosen, dropped
 
 
-class _Reader(MyLightningCLI):
-    """TerraTorch's command line up to the model, the data and the callbacks; `fit` makes the trainer."""
+class _Reader(LightningCLI):
+    """TerraTorch's command line, as far as the model, the data and the callbacks; `fit` makes the trainer."""
 
     config_init: Any
     model: tasks.Tuned
@@ -348,8 +359,8 @@ def _check_bands(network: Mapping[str, Any], data: Any, where: str) -> None:
     wanted = network.get("backbone_bands", network.get("backbone_model_bands", own.get("bands")))
     if isinstance(wanted, list) and len(wanted) != len(data.bands):
         raise GeoductError(
-            f"{where}: the backbone takes {len(wanted)} bands ({', '.join(map(str, wanted))}), but the data module gives "
-            f"{len(data.bands)} ({', '.join(data.bands)}); expected data.init_args.bands to name the same"
+            f"{where}: the backbone takes {len(wanted)} bands ({', '.join(map(str, wanted))}), but the data module "
+            f"gives {len(data.bands)} ({', '.join(data.bands)}); expected data.init_args.bands to name the same"
         )
 
 

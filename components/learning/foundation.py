@@ -85,7 +85,7 @@ def require_backbone(name: str) -> None:
     """
     if name in BACKBONE_REGISTRY:
         return
-    known = [str(entry) for source in BACKBONE_REGISTRY.keys() for entry in BACKBONE_REGISTRY[source]]
+    known = [str(entry) for source in BACKBONE_REGISTRY._sources.values() for entry in source]
     hint = nearest(name, known)
     if "did you mean" not in hint:
         hint = "; for instance 'prithvi_eo_v2_300' or 'timm_convnext_tiny'"

@@ -111,7 +111,7 @@ def build(architecture: Architecture) -> nn.Module:
 
 
 def lay_out(network: nn.Module, layout: torch.memory_format) -> nn.Module:
-    """Give the weights of two-dimensional convolutions a memory layout; torch's own way trips over three-dimensional."""
+    """Give the weights of two-dimensional convolutions a memory layout; torch's own way trips over other ones."""
     for parameter in network.parameters():
         if parameter.ndim == 4:
             parameter.data = parameter.data.contiguous(memory_format=layout)
