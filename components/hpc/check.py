@@ -23,7 +23,7 @@ from components.hpc.site import Site, scripts
 from components.launch import apptainer
 from components.launch.images import locked
 from components.launch.plan import Plan
-from components.registry import COMPONENTS, load
+from components.registry import load
 
 ROOM = 20 * 10**9
 """Bytes that a folder should have free: an image, a scene and a model with their staging copies."""
@@ -104,7 +104,7 @@ def _group(number: int) -> str:
 
 
 def _image(site: Site, component: str) -> Iterator[Finding]:
-    name = load(component).spec.image if component in COMPONENTS else "learn"
+    name = load(component).spec.image
     try:
         folder = environment.sif_folder(site)
         plan = Plan(component, name, locked(name), ("true",), (), (), {})
