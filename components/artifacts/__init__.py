@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from components.artifacts.scenecube import SceneCube as SceneCube
     from components.artifacts.scenelist import SceneList as SceneList
     from components.artifacts.source import Source as Source
+    from components.artifacts.weights import Weights as Weights
 
 MODULES = {
     "Archive": "archive",
@@ -35,6 +36,7 @@ MODULES = {
     "SceneCube": "scenecube",
     "SceneList": "scenelist",
     "Source": "source",
+    "Weights": "weights",
 }
 """Kind → the module here that defines it."""
 

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from components.learning.checkpoints import Row
-from components.learning.task import SCORES
+from components.learning.learner import SCORES
 
 METRICS = {
     "train_loss": "train/loss",
