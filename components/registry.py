@@ -15,6 +15,7 @@ COMPONENTS = (
     "label",
     "patch",
     "train",
+    "finetune",
     "evaluate",
     "predict",
     "publish",

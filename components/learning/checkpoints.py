@@ -148,7 +148,7 @@ class Checkpoints(Checkpoint):
         Raises:
             GeoductError: the weights are no longer finite.
         """
-        if not all(torch.isfinite(p).all() for p in task.network.parameters()):
+        if not all(torch.isfinite(p).all() for p in task.trained().parameters()):
             raise GeoductError(
                 f"the weights overflowed {_stand(epoch, None, batch)}; choose a smaller {task.rate_flag}"
             )
@@ -170,9 +170,9 @@ def _validated(trainer: Trainer, task: Learner) -> nn.Module:
     for callback in trainer.callbacks:  # type: ignore[attr-defined]  # set by a connector that mypy does not follow
         if isinstance(callback, WeightAveraging) and callback._average_model is not None:
             average: Any = callback._average_model.module
-            network: nn.Module = average.network
+            network: nn.Module = average.trained()
             return network
-    return task.network
+    return task.trained()
 
 
 def _damage(path: Path) -> str | None:

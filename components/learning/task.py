@@ -81,7 +81,16 @@ class PatchTask(Learner):
         self.learning_rate, self.weight_decay = learning_rate, weight_decay
         self.schedule, self.warmup = schedule, warmup
         self.loss = nn.CrossEntropyLoss(weight=weights, ignore_index=IGNORE, label_smoothing=label_smoothing)
-        self.begin(classes=classes, ids=ids, seed=seed)
+        self.ids = ids
+        self.begin(classes=classes, seed=seed)
+
+    def trained(self) -> nn.Module:
+        """The network."""
+        return self.network
+
+    def names(self, batch: Batch) -> list[str]:
+        """The ids of a batch's patches."""
+        return [self.ids[number] for number in batch["index"].tolist()]
 
     def truth(self, batch: Batch) -> torch.Tensor:
         """Class indices of a batch, int64, with the shape of the logits less the class axis; 255 = ignore."""

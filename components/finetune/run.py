@@ -1,0 +1,138 @@
+"""A run of fine-tuning: from the YAML, patches and weights to a Model and its records."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+from safetensors.torch import load_file
+
+from components.artifacts import Model, PatchSet
+from components.artifacts.model import CURVES, Description, write_model
+from components.errors import GeoductError
+from components.finetune.adapters import merge
+from components.finetune.config import Plan, build, read
+from components.learning.fitting import Accelerator, Fitted, fit, session
+from components.learning.history import write_curves, write_history
+from components.learning.networks import build as build_network
+from components.learning.networks import load_weights, weights_of
+from components.learning.performance import Performance
+from components.progress import say
+from components.ranks import Ranks
+from components.storage import remove
+
+SUMMARY = "run.json"
+PERFORMANCE = "performance.csv"
+
+
+def tune(
+    patches: PatchSet,
+    weights: Any,
+    model: Model,
+    ranks: Ranks,
+    *,
+    config: str,
+    overrides: tuple[str, ...],
+    accelerator: Accelerator,
+    threads: int,
+) -> None:
+    """Fit what the YAML describes and write the Model; see `components.finetune.finetune`.
+
+    Raises:
+        GeoductError: the YAML, the weights or the patches do not go together, or the run fails.
+    """
+    said = read(config, overrides)
+    folder = _folder(model.path, said, ranks)
+    with session(threads):
+        plan = build(said, patches, None if weights is None else str(weights.path), config)
+        _tell(plan, config, ranks)
+        performance = Performance()
+        fitted = fit(
+            plan.learner,
+            plan.data,
+            folder,
+            ranks=ranks,
+            idle_weights=True,
+            accelerator=accelerator,
+            **{**plan.settings, "callbacks": [*plan.settings["callbacks"], performance]},
+        )
+        if ranks.rank:
+            return
+        network = plan.learner.trained().cpu()
+        network.load_state_dict(load_file(fitted.weights))
+        tensors = weights_of(merge(network))
+        _write(plan, patches, model, {f"network.{name}": values for name, values in tensors.items()}, fitted)
+    performance.write(model.path / PERFORMANCE)
+    (model.path / SUMMARY).write_text(json.dumps(_summary(plan, fitted, performance, ranks), indent=1) + "\n")
+    for left in model.path.glob("checkpoints-*"):
+        remove(left)
+
+
+def _folder(model: Path, config: dict[str, Any], ranks: Ranks) -> Path:
+    """Where the checkpoints of this very configuration are; those of another one, left by a run that stopped, go."""
+    digest = hashlib.sha256(json.dumps(config, sort_keys=True, default=str).encode()).hexdigest()[:12]
+    folder = model / f"checkpoints-{digest}"
+    if ranks.rank == 0:
+        for other in model.glob("checkpoints-*"):
+            if other != folder:
+                say(f"finetune: {config_changed(other)}")
+                remove(other)
+    return folder
+
+
+def config_changed(folder: Path) -> str:
+    """What is said of checkpoints that another configuration left."""
+    return f"the configuration has changed since {folder.name} was written; beginning anew"
+
+
+def _tell(plan: Plan, config: str, ranks: Ranks) -> None:
+    if ranks.rank:
+        return
+    if plan.passed_over:
+        say(f"finetune: passing over {', '.join(plan.passed_over)} of {config}: Geoduct has its own")
+    learning = sum(p.numel() for p in plan.learner.parameters() if p.requires_grad)
+    whole = sum(p.numel() for p in plan.learner.parameters())
+    backbone = plan.learner.model_args["backbone"]
+    began = "from chance" if plan.learner.matched is None else f"from weights ({plan.learner.matched})"
+    say(f"finetune: {backbone} {began}; {learning / 1e6:.2f} of {whole / 1e6:.2f} million weights learn")
+
+
+def _write(plan: Plan, patches: PatchSet, model: Model, tensors: Any, fitted: Fitted) -> None:
+    """Write the Model, after a look whether its architecture takes the tensors."""
+    network = build_network(plan.architecture)
+    try:
+        load_weights(network, tensors, "the trained network")
+    except GeoductError as error:
+        raise GeoductError(f"{error}; TerraTorch built another network for training than without weights") from None
+    description = Description(
+        task=plan.task,
+        architecture=plan.architecture,
+        bands=tuple(plan.data.bands),
+        statistics=plan.data.statistics,
+        normalisation=plan.data.normalisation,
+        nomenclature=patches.nomenclature,
+        size=patches.size,
+        patches=patches.digest,
+    )
+    write_model(model.path, description, tensors)
+    write_history(model.history, fitted.history)
+    write_curves(model.path / CURVES, fitted.history, fitted.best)
+
+
+def _summary(plan: Plan, fitted: Fitted, performance: Performance, ranks: Ranks) -> dict[str, Any]:
+    return {
+        "hyperparameters": plan.hyperparameters,
+        "passed_over": list(plan.passed_over),
+        "backbone": plan.learner.model_args["backbone"],
+        "weights": plan.learner.matched,
+        "weights_that_learn": sum(p.numel() for p in plan.learner.parameters() if p.requires_grad),
+        "epochs": len(fitted.history),
+        "best": fitted.history[fitted.best],
+        "seconds": performance.seconds,
+        "ranks": ranks.size,
+        "device": performance.device,
+        "ended": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+    }
