@@ -8,12 +8,13 @@ from components.contract import File, Ge, Input, Output, component
 from components.ranks import ALONE, Ranks
 
 if TYPE_CHECKING:
-    from components.artifacts import Model, PatchSet
+    from components.artifacts import Model, PatchSet, Weights
 
 
 @component(image="learn", resumable=True, ranks="devices")
 def finetune(
     patches: Input[PatchSet],
+    weights: Input[Weights] | None,
     model: Output[Model],
     ranks: Ranks = ALONE,
     *,
@@ -35,6 +36,7 @@ def finetune(
 
     Args:
         patches: the patches; those of the test split are not looked at
+        weights: of the backbone, pre-trained; without them it begins from chance, if the YAML agrees
         model: the trained network with all that predict and evaluate need of it
         config: a YAML of TerraTorch
         override: changes to it, as key=value with dotted keys, such as trainer.max_epochs=5
@@ -44,4 +46,4 @@ def finetune(
     """
     from components.finetune.run import tune
 
-    tune(patches, None, model, ranks, config=config, overrides=override, accelerator=accelerator, threads=threads)
+    tune(patches, weights, model, ranks, config=config, overrides=override, accelerator=accelerator, threads=threads)

@@ -9,7 +9,6 @@ from __future__ import annotations
 import difflib
 import inspect
 import re
-from argparse import ArgumentError
 from collections.abc import Callable, Mapping, Sequence
 from copy import deepcopy
 from dataclasses import dataclass
@@ -27,8 +26,10 @@ from terratorch.tasks.base_task import TerraTorchTask
 from components.artifacts.model import Architecture, Task
 from components.artifacts.nomenclature import IGNORE
 from components.artifacts.patchset import PatchSet
+from components.artifacts.weights import Weights
 from components.errors import GeoductError, nearest
 from components.finetune import tasks
+from components.finetune.weights import terratorch_names
 from components.learning.foundation import FACTORY, architecture_of
 from components.learning.learner import SCORES
 
@@ -121,13 +122,13 @@ def read(file: str, overrides: Sequence[str]) -> dict[str, Any]:
     return config
 
 
-def build(config: Mapping[str, Any], patches: PatchSet, weights: str | None, where: str) -> Plan:
+def build(config: Mapping[str, Any], patches: PatchSet, weights: Weights | None, where: str) -> Plan:
     """Check a configuration against the patches and build all that it names, seeded as it says.
 
     Args:
         config: as `read` gave it.
         patches: what is learned from, in place of `data.init_args.patches`.
-        weights: path of the Weights for the backbone, if any.
+        weights: for the backbone, if any.
         where: the file, for messages.
 
     Raises:
@@ -144,7 +145,7 @@ def build(config: Mapping[str, Any], patches: PatchSet, weights: str | None, whe
     config["data"]["init_args"]["patches"] = str(patches.path)
     config["model"]["class_path"] = f"{learner_class.__module__}.{learner_class.__name__}"
     if weights is not None:
-        arguments["weights"] = weights
+        arguments["weights"] = str(weights.path)
         arguments["model_args"]["backbone_pretrained"] = False
     elif arguments["model_args"].get("backbone_pretrained"):
         raise GeoductError(
@@ -152,17 +153,20 @@ def build(config: Mapping[str, Any], patches: PatchSet, weights: str | None, whe
             f"downloads nothing; stage them by geoduct weights fetch {arguments['model_args']['backbone']}, or set it "
             "to false to begin from chance"
         )
+    if weights is not None:
+        _statistics(config["data"]["init_args"], weights)
     settings, dropped = _settings(config.setdefault("trainer", {}), where)
     if "optimizer" in config and (arguments.get("layer_decay", 1) != 1 or arguments.get("schedule")):
         raise GeoductError(
             f"{where}: optimizer stands at the top, where layer_decay and schedule of model.init_args do not reach it; "
             "expected model.init_args.optimizer and optimizer_hparams"
         )
+    hyperparameters = deepcopy(config)  # the parser puts objects of its own into what it is given
     built = _built(config, where)
     settings["callbacks"] = [c for c in built.callbacks if not isinstance(c, _OURS)]
     dropped += [type(c).__name__ for c in built.callbacks if isinstance(c, _OURS)]
     _check_monitors(settings["callbacks"], where)
-    _check_bands(arguments["model_args"], built.data, where)
+    _check_bands(arguments["model_args"], built.data, weights, where)
     _try(built.model, built.data, where)
     return Plan(
         kind,
@@ -170,7 +174,7 @@ def build(config: Mapping[str, Any], patches: PatchSet, weights: str | None, whe
         built.data,
         architecture_of(kind, patches.size, arguments["model_args"]),
         settings,
-        config,
+        hyperparameters,
         (*idle, *dropped),
     )
 
@@ -240,7 +244,7 @@ def _data(config: Mapping[str, Any], kind: Task, where: str) -> None:
         )
 
 
-def _check_model(arguments: dict[str, Any], kind: Task, patches: PatchSet, weights: str | None, where: str) -> None:
+def _check_model(arguments: dict[str, Any], kind: Task, patches: PatchSet, weights: Weights | None, where: str) -> None:
     """What of `model.init_args` can be told wrong before anything is built."""
     prefix = f"{where}: model.init_args."
     network = arguments.get("model_args")
@@ -332,12 +336,22 @@ def _built(config: Mapping[str, Any], where: str) -> _Reader:
         return _Reader(config)
     except GeoductError:
         raise
-    except (ArgumentError, jsonargparse.ArgumentError) as error:
-        raise GeoductError(f"{where}: {_words(error)}") from None
-    except (AssertionError, KeyError, RuntimeError, TypeError, ValueError, AttributeError) as error:
-        if isinstance(error, torch.OutOfMemoryError):
-            raise
-        raise GeoductError(f"{where}: TerraTorch cannot build what it describes: {_words(error)}") from error
+    except Exception as error:
+        # The parser lays its own errors around those of the classes that it builds.
+        for cause in _causes(error):
+            if isinstance(cause, GeoductError | torch.OutOfMemoryError | OSError):
+                raise cause from None
+        raise GeoductError(
+            f"{where}: TerraTorch cannot build what it describes: {_words(_causes(error)[-1])}"
+        ) from error
+
+
+def _causes(error: BaseException) -> list[BaseException]:
+    """An error and those that it came from, the first cause last."""
+    found = [error]
+    while (cause := found[-1].__cause__ or found[-1].__context__) is not None:
+        found.append(cause)
+    return found
 
 
 def _words(error: BaseException) -> str:
@@ -354,14 +368,20 @@ def _check_monitors(callbacks: Sequence[Callback], where: str) -> None:
             raise GeoductError(f"{where}: {type(callback).__name__} monitors {monitor!r}{hint}")
 
 
-def _check_bands(network: Mapping[str, Any], data: Any, where: str) -> None:
-    own = network.get("backbone_kwargs") or {}
-    wanted = network.get("backbone_bands", network.get("backbone_model_bands", own.get("bands")))
-    if isinstance(wanted, list) and len(wanted) != len(data.bands):
+def _check_bands(network: Mapping[str, Any], data: Any, weights: Weights | None, where: str) -> None:
+    wanted = tasks.bands_of(network) or (None if weights is None else list(weights.pretraining.bands))
+    if wanted is not None and terratorch_names(wanted) != terratorch_names(data.bands):
         raise GeoductError(
-            f"{where}: the backbone takes {len(wanted)} bands ({', '.join(map(str, wanted))}), but the data module "
-            f"gives {len(data.bands)} ({', '.join(data.bands)}); expected data.init_args.bands to name the same"
+            f"{where}: the backbone takes {len(wanted)} bands ({', '.join(wanted)}), but the data module gives "
+            f"{len(data.bands)} ({', '.join(data.bands)}); expected data.init_args.bands to name the same in that order"
         )
+
+
+def _statistics(data: dict[str, Any], weights: Weights) -> None:
+    """Weights that bring the statistics of their pretraining are met with pixels on that scale, if the YAML asks so."""
+    told = weights.pretraining.statistics
+    if data.get("normalisation") == "backbone" and told is not None and data.get("statistics") is None:
+        data["statistics"] = {band: dict(values) for band, values in told.items()}
 
 
 def _try(learner: tasks.Tuned, data: Any, where: str) -> None:

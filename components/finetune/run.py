@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import time
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from safetensors.torch import load_file
 
 from components.artifacts import Model, PatchSet
 from components.artifacts.model import CURVES, Description, write_model
+from components.artifacts.weights import Weights
 from components.errors import GeoductError
 from components.finetune.adapters import merge
 from components.finetune.config import Plan, build, read
@@ -30,7 +32,7 @@ PERFORMANCE = "performance.csv"
 
 def tune(
     patches: PatchSet,
-    weights: Any,
+    weights: Weights | None,
     model: Model,
     ranks: Ranks,
     *,
@@ -47,7 +49,7 @@ def tune(
     said = read(config, overrides)
     folder = _folder(model.path, said, ranks)
     with session(threads):
-        plan = build(said, patches, None if weights is None else str(weights.path), config)
+        plan = build(said, patches, weights, config)
         _tell(plan, config, ranks)
         performance = Performance()
         fitted = fit(
@@ -127,7 +129,7 @@ def _summary(plan: Plan, fitted: Fitted, performance: Performance, ranks: Ranks)
         "hyperparameters": plan.hyperparameters,
         "passed_over": list(plan.passed_over),
         "backbone": plan.learner.model_args["backbone"],
-        "weights": plan.learner.matched,
+        "weights": None if plan.learner.matched is None else asdict(plan.learner.matched),
         "weights_that_learn": sum(p.numel() for p in plan.learner.parameters() if p.requires_grad),
         "epochs": len(fitted.history),
         "best": fitted.history[fitted.best],

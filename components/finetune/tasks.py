@@ -11,7 +11,7 @@ is added:
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -24,11 +24,28 @@ from terratorch.tasks.optimizer_factory import optimizer_factory
 from torch import nn
 
 from components.artifacts.nomenclature import IGNORE
+from components.artifacts.weights import Weights
 from components.errors import GeoductError
 from components.finetune.optimisers import layer_groups
+from components.finetune.weights import Matched, load_backbone
 from components.learning.foundation import require_backbone
 from components.learning.learner import Learner
 from components.learning.task import Schedule, schedule_of
+
+
+def backbone_arguments(model_args: Mapping[str, Any]) -> dict[str, Any]:
+    """What of a factory's arguments is for the backbone, less where its weights come from."""
+    found = dict(model_args.get("backbone_kwargs") or extract_prefix_keys(dict(model_args), "backbone_")[0])
+    found.pop("ckpt_path", None)
+    return found
+
+
+def bands_of(model_args: Mapping[str, Any]) -> list[str] | None:
+    """The names of the bands that a backbone is told to take, if it is told any."""
+    own = backbone_arguments(model_args)
+    bands = own.get("bands", own.get("model_bands"))
+    return [str(band) for band in bands] if isinstance(bands, list) else None
+
 
 _OWN = ("image", "mask", "label", "filename")
 """Entries of a batch that are not for the network."""
@@ -63,7 +80,7 @@ class Tuned(Learner):
         **kwargs: Any,
     ) -> None:
         self.layer_decay, self.schedule, self.warmup, self.weights = layer_decay, schedule, warmup, weights
-        self.matched: dict[str, Any] | None = None
+        self.matched: Matched | None = None
         """How the tensors of `weights` met those of the backbone; none without weights."""
         super().__init__(**kwargs)
 
@@ -73,10 +90,11 @@ class Tuned(Learner):
         if isinstance(args.get("backbone"), str):
             require_backbone(args["backbone"])
         if self.weights is not None:
-            own = dict(args.get("backbone_kwargs") or extract_prefix_keys(args, "backbone_")[0])
-            own.pop("ckpt_path", None)
+            own = backbone_arguments(args)
+            # Taken apart like this by TerraTorch's factory too; what is left is for the wrapper that it may lay around.
+            own = {name: value for name, value in own.items() if not name.startswith(("temporal_", "use_temporal"))}
             backbone = BACKBONE_REGISTRY.build(args["backbone"], **{**own, "pretrained": False})
-            self.matched = _load(backbone, self.weights, own)
+            self.matched = load_backbone(backbone, Weights.open(self.weights), bands_of(args))
             self.model_args = {**args, "backbone": backbone}
         super().configure_models()  # type: ignore[misc]  # TerraTorch's task, which the subclasses name
         self.model_args = args
@@ -172,10 +190,6 @@ class Tuned(Learner):
         """TerraTorch's loss: of the head, plus those of auxiliary heads by their weights."""
         loss: torch.Tensor = handler.compute_loss(output, truth, self.criterion, self.aux_loss)["loss"]
         return loss
-
-
-def _load(backbone: nn.Module, path: str, arguments: dict[str, Any]) -> dict[str, Any]:
-    raise GeoductError(f"weights {path} cannot be loaded")
 
 
 class SegmentationTask(Tuned, TerraTorchSegmentationTask):

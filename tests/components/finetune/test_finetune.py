@@ -12,15 +12,18 @@ import numpy as np
 import pytest
 import torch
 
-from components.artifacts import Model, PatchSet
+from components.artifacts import Model, PatchSet, Weights
+from components.artifacts.weights import Origin, Pretraining, write_weights
 from components.errors import STOPPED, GeoductError, Halted
 from components.finetune import finetune
+from components.learning.checkpoints import Checkpoints
 from components.learning.fitting import fit
 from components.learning.predictor import Predictor
 from tests.components.finetune.yamls import LORA, OURS, Recorder, tiny
 from tests.components.train.worlds import hide, land, patchset
 
 RECORDER = f"{Recorder.__module__}.{Recorder.__name__}"
+written = Checkpoints.state_dict
 EMA = {"class_path": "lightning.pytorch.callbacks.EMAWeightAveraging", "init_args": {"decay": 0.9}}
 
 
@@ -44,7 +47,7 @@ def stop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def run(world: PatchSet, path: Path, **changes: Any) -> Model:
-    finetune(world.path, path, config=tiny(path.with_suffix(".yaml"), changes))
+    finetune(world.path, None, path, config=tiny(path.with_suffix(".yaml"), changes))
     return Model.open(path)
 
 
@@ -175,10 +178,24 @@ def test_a_changed_configuration_begins_anew(
     assert "going on" not in said
 
 
-def test_lora_learns_few_weights_and_ends_as_a_plain_network(world: PatchSet, tmp_path: Path) -> None:
-    changes = {"model.init_args.model_args.peft_config": LORA, "model.init_args.model_args.backbone_pretrained": False}
-    with pytest.raises(GeoductError, match="peft_config adapts a backbone that begins from chance; expected --weights"):
-        run(world, tmp_path / "m", **changes)
+def test_lora_adapts_the_weights_given_and_ends_as_a_plain_network(
+    world: PatchSet, tuned: Model, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    mark = "network.encoder."
+    tensors = {n.removeprefix(mark): v for n, v in tuned.weights().items() if n.startswith(mark)}
+    weights = tmp_path / "weights"
+    told = Pretraining("prithvi_eo_v2_tiny_tl", ("RED", "NIR_BROAD", "SWIR_1"), 32, Origin("tests"))
+    write_weights(weights, told, tensors)
+    Weights(weights).seal({})
+    changes = {"model.init_args.model_args.peft_config": LORA, "model.init_args.model_args.backbone_pretrained": True}
+    finetune(world.path, weights, tmp_path / "m", config=tiny(tmp_path / "run.yaml", changes))
+    assert "from weights (" in capsys.readouterr().err
+    model = Model.open(tmp_path / "m")
+    assert model.weights().keys() == tuned.weights().keys()
+    adapted = {n for n, v in tensors.items() if not np.array_equal(model.weights()[mark + n], v)}
+    assert adapted == {f"blocks.{i}.attn.qkv.weight" for i in range(4)}
+    image, label = pixels_of(world, "test")
+    assert (Predictor(model)(image).argmax(axis=1) == label).mean() > 0.9
 
 
 def test_merged_adapters_compute_what_they_did_before() -> None:
@@ -271,12 +288,10 @@ def test_a_class_without_a_training_pixel_is_refused(tmp_path: Path) -> None:
 def test_a_run_is_not_resumed_by_another_number_of_ranks(
     world: PatchSet, tmp_path: Path, stop: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from components.learning.checkpoints import Checkpoints
-    from components.ranks import ALONE
-
     with pytest.raises(Halted):
         run(world, tmp_path / "m")
-    [folder] = tmp_path.glob(".m.*.partial/checkpoints-*")
-    monkeypatch.setattr(type(ALONE), "size", 2, raising=False)
-    with pytest.raises(GeoductError, match="was begun with 1 ranks, now there are 2"):
-        Checkpoints(folder, ALONE, "finetune").resume(2)
+    monkeypatch.setattr(Checkpoints, "state_dict", lambda self: {**written(self), "ranks": 2})
+    with pytest.raises(Halted):
+        run(world, tmp_path / "m")
+    with pytest.raises(Halted, match="was begun with 2 ranks, now there are 1, and their batches differ"):
+        run(world, tmp_path / "m")
