@@ -25,7 +25,7 @@ from torch.distributed import TCPStore  # type: ignore[attr-defined]  # torch do
 
 from components.blocks import cores
 from components.errors import GeoductError, Halted
-from components.learning.checkpoints import MONITOR, Checkpoints, Row
+from components.learning.checkpoints import Checkpoints, Row
 from components.learning.learner import Learner
 from components.learning.stopping import Stopping
 from components.ranks import Ranks
@@ -215,7 +215,7 @@ def fit(
         folder: of the checkpoints; a run that was stopped is taken up from what it left there.
         ranks: who shares each epoch's batches; the gradients are averaged over them.
         epochs: at most so many.
-        patience: stop after so many epochs in which the macro-F1 of the val split did not improve; 0 = never.
+        patience: stop after so many epochs in which the task's ranking did not improve; 0 = never.
         precision: as Lightning names it; `mixed` computes in the shorter format where torch deems it safe.
         accumulate: batches whose gradients are added up before each step.
         clip: the largest that the gradients may be.
@@ -235,7 +235,7 @@ def fit(
     # Whatever counts or averages batches has to have seen this one before a checkpoint is written after it.
     crew: list[Callback] = [*callbacks, checkpoints, Stopping(checkpoints, ranks, interval)]
     if patience:
-        crew.append(EarlyStopping(MONITOR, mode="max", patience=patience, verbose=False))
+        crew.append(EarlyStopping(task.ranking[0], mode=task.ranking[1], patience=patience, verbose=False))
     watched = sys.stderr.isatty()
     if watched:
         crew.append(TQDMProgressBar(leave=False))

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from lightning import LightningModule
@@ -44,8 +44,11 @@ class Learner(LightningModule):
     batch_flag = "--batch-size"
     """What a user changes to take fewer patches at a time."""
 
+    ranking: tuple[str, Literal["min", "max"]] = ("val_macro_f1", "max")
+    """The score that decides which epoch is best, and when there is nothing more to gain; and which way."""
+
     scores: dict[str, float]
-    """The `SCORES` of the epoch that ended last."""
+    """Of the epoch that ended last: the `SCORES`, unless a subclass has others."""
     train_loss: MeanMetric
     """Over the batches of the epoch so far, weighted by their labels."""
 
