@@ -70,6 +70,11 @@ def check_model(arguments: dict[str, Any], kind: Task, patches: PatchSet, weight
             f"expected {IGNORE}"
         )
     _check_backbone(network, prefix)
+    if weights is not None and weights.pretraining.backbone != network["backbone"].removeprefix("terratorch_"):
+        raise GeoductError(
+            f"{prefix}model_args.backbone is {network['backbone']!r}, but {weights.path} are weights of "
+            f"{weights.pretraining.backbone!r}; expected those of the same"
+        )
     _check_optimiser(arguments, prefix)
     if network.get("peft_config") and arguments.get("freeze_backbone"):
         raise GeoductError(f"{prefix}freeze_backbone is true and model_args has a peft_config; expected one of them")

@@ -44,6 +44,8 @@ def bands_of(model_args: Mapping[str, Any]) -> list[str] | None:
     """The names of the bands that a backbone is told to take, if it is told any."""
     own = backbone_arguments(model_args)
     bands = own.get("bands", own.get("model_bands"))
+    if isinstance(bands, dict) and len(bands) == 1:
+        [bands] = bands.values()  # by modality, as TerraMind's are
     return [str(band) for band in bands] if isinstance(bands, list) else None
 
 
