@@ -18,6 +18,7 @@ COMPONENTS = (
     "pretrain",
     "finetune",
     "evaluate",
+    "compare",
     "predict",
     "publish",
 )

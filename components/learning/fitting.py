@@ -18,6 +18,7 @@ import torch.distributed as dist
 from lightning import LightningDataModule, Trainer
 from lightning.fabric.plugins.environments.cluster_environment import ClusterEnvironment
 from lightning.pytorch.callbacks import Callback, EarlyStopping, TQDMProgressBar
+from lightning.pytorch.loggers import Logger
 from lightning.pytorch.strategies import DDPStrategy
 from lightning.pytorch.trainer.states import TrainerStatus
 from torch.distributed import TCPStore  # type: ignore[attr-defined]  # torch does not say that it re-exports it
@@ -201,6 +202,7 @@ def fit(
     clip: float | None = None,
     clip_by: Literal["norm", "value"] = "norm",
     callbacks: Sequence[Callback] = (),
+    logger: Logger | None = None,
     idle_weights: bool = False,
     accelerator: Accelerator = "auto",
     interval: float = CHECKPOINT_INTERVAL,
@@ -219,6 +221,7 @@ def fit(
         clip: the largest that the gradients may be.
         clip_by: what is limited, their `norm` over all weights or each `value`.
         callbacks: more of them; their state is in the checkpoints.
+        logger: told of losses and scores as they come.
         idle_weights: whether weights that learn may have no part in the loss, which several ranks have to look for.
         accelerator: what to compute on.
         interval: seconds after which a checkpoint is written within an epoch.
@@ -249,7 +252,7 @@ def fit(
         gradient_clip_algorithm=clip_by if clip is not None else None,
         callbacks=crew,
         default_root_dir=folder,
-        logger=False,
+        logger=logger or False,
         enable_model_summary=False,
         enable_progress_bar=watched,
         num_sanity_val_steps=0,

@@ -64,17 +64,19 @@ class Learner(LightningModule):
         """Make ready: how many classes there are, and the seed of what the network draws."""
         self.seed = seed
         self.scores = {}
-        self.train_loss, self.val_loss = MeanMetric(), MeanMetric()
+        # Their own look for NaN would make a GPU wait after each batch.
+        self.train_loss, self.val_loss = MeanMetric(nan_strategy="disable"), MeanMetric(nan_strategy="disable")
         self.confusion = MulticlassConfusionMatrix(classes, ignore_index=IGNORE)
 
     def on_train_epoch_start(self) -> None:
         # Order, turns and dropout follow from numbers alone: a run that resumes needs no generator's state.
-        self.trainer.train_dataloader.set_epoch(self.current_epoch)
+        loader: Any = self.trainer.train_dataloader
+        loader.set_epoch(self.current_epoch)
 
     def on_train_batch_start(self, batch: Any, number: int) -> None:
         torch.manual_seed(hash((self.seed, self.current_epoch, self.global_rank, number)) % 2**63)
 
-    def learned(self, loss: torch.Tensor, labels: int, batch: Any, number: int) -> torch.Tensor:
+    def learned(self, loss: torch.Tensor, labels: int | torch.Tensor, batch: Any, number: int) -> torch.Tensor:
         """Take a training batch's loss, the mean over so many labels, into the score, and hand it back.
 
         Raises:
@@ -89,7 +91,7 @@ class Learner(LightningModule):
         self.train_loss.update(loss.detach(), labels)
         return loss
 
-    def judged(self, loss: torch.Tensor, labels: int, logits: torch.Tensor, truth: torch.Tensor) -> None:
+    def judged(self, loss: torch.Tensor, labels: int | torch.Tensor, logits: torch.Tensor, truth: torch.Tensor) -> None:
         """Take a validation batch's loss, the mean over so many labels, and its logits into the scores."""
         self.val_loss.update(loss, labels)
         self.confusion.update(logits, truth)
