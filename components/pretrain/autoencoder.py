@@ -105,10 +105,9 @@ class Autoencoder(Learner):
         image = batch["image"]
         return self.learned(self.network(image)[0]["loss"], len(image), batch, number)
 
-    def on_validation_batch_start(self, batch: Batch, number: int) -> None:
-        torch.manual_seed(hash((self.seed, self.global_rank, number)) % 2**63)
-
     def validation_step(self, batch: Batch, number: int) -> None:
+        # What is hidden follows from the batch's number, so that one epoch is judged by the same as another.
+        torch.manual_seed(hash((self.seed, self.global_rank, number)) % 2**63)
         image = batch["image"]
         self.val_loss.update(self.network(image)[0]["loss"], len(image))
 

@@ -86,16 +86,16 @@ def download(client: Client, remote: Remote, file: Path) -> str:
                 size = first.size
                 out.write(first.data)
             done = list(range(out.tell(), size, PART))
-            for data in track(_parts(client, remote.url, done), total=len(done), label="weights, 16 MiB"):
-                out.write(data)
+            for part in track(_parts(client, remote.url, done), total=len(done), label="weights, 16 MiB"):
+                out.write(part)
     except RemoteError as error:
         if error.status == 416:  # the beginning is longer than the file: it is of another one
             storage.remove(file)
         raise GeoductError(
             f"{shown(remote.url)} could not be fetched: {error}; the same command goes on from what has come"
         ) from error
-    with file.open("rb") as data:
-        found = hashlib.file_digest(data, "sha256").hexdigest()
+    with file.open("rb") as whole:
+        found = hashlib.file_digest(whole, "sha256").hexdigest()
     announced = (remote.size or size, remote.sha256 or found)
     if (file.stat().st_size, found) != announced:
         came = file.stat().st_size

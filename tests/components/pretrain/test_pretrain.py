@@ -17,7 +17,7 @@ from components.errors import STOPPED, GeoductError, Halted
 from components.finetune.weights import load_backbone
 from components.pretrain import pretrain
 from tests.components.finetune.backbones import prithvi
-from tests.components.train.worlds import land, patchset
+from tests.components.train.worlds import patchset
 
 SMALL: dict[str, Any] = {
     "token": 8,
@@ -37,10 +37,15 @@ SMALL: dict[str, Any] = {
 
 @pytest.fixture(scope="module")
 def world(tmp_path_factory: pytest.TempPathFactory) -> PatchSet:
-    """40 patches of 32 pixels; those of the train split have no label at all."""
-    image, label = land(40, 32, 3, seed=0)
+    """40 patches of 32 pixels, each of one brightness a band, so that what is seen says what is hidden.
+
+    Those of the train split have no label at all.
+    """
+    rng = np.random.default_rng(0)
+    image = rng.uniform(500, 4000, (40, 3, 1, 1)) + rng.normal(0, 100, (40, 3, 32, 32))
+    label = np.zeros((40, 32, 32), np.uint8)
     label[:24] = IGNORE
-    return patchset(tmp_path_factory.mktemp("world") / "patches", image, label)
+    return patchset(tmp_path_factory.mktemp("world") / "patches", image.clip(1).astype(np.uint16), label)
 
 
 @pytest.fixture(scope="module")
@@ -55,11 +60,13 @@ def history(weights: Weights) -> list[dict[str, float]]:
         return [{name: float(value) for name, value in row.items()} for row in csv.DictReader(file)]
 
 
-def test_unlabelled_images_are_learned_from(whole: Weights) -> None:
-    rows = history(whole)
-    assert [row["epoch"] for row in rows] == [0, 1, 2]
-    # 1 is what a network gets that always answers with the mean of the standardised images.
-    assert rows[-1]["val_loss"] < 0.8 * rows[0]["val_loss"] < 0.8
+def test_unlabelled_images_are_learned_from(world: PatchSet, tmp_path: Path) -> None:
+    pretrain(world.path, tmp_path / "weights", **{**SMALL, "epochs": 12})
+    rows = history(Weights.open(tmp_path / "weights"))
+    assert [row["epoch"] for row in rows] == list(range(12))
+    # About 1 is what a network gets that always answers with the mean of the standardised images.
+    assert rows[0]["val_loss"] > 0.6
+    assert rows[-1]["val_loss"] < 0.3
 
 
 def test_labelled_as_made_here(whole: Weights, world: PatchSet) -> None:
@@ -116,6 +123,7 @@ def test_a_stopped_run_ends_as_if_it_had_not_been(
     assert Weights.open(tmp_path / "weights").digest == whole.digest
 
 
+@pytest.mark.slow
 def test_two_ranks_share_the_patches(world: PatchSet, tmp_path: Path) -> None:
     pretrain(world.path, tmp_path / "weights", **{**SMALL, "devices": 2, "epochs": 2})
     rows = history(Weights.open(tmp_path / "weights"))
