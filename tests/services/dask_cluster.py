@@ -12,7 +12,6 @@ from pathlib import Path
 
 import distributed
 
-
 FEW_FAILURES = {"DASK_DISTRIBUTED__SCHEDULER__ALLOWED_FAILURES": "1"}
 """A block may kill one worker, but not two; by default it may kill three, and each takes seconds to start."""
 
