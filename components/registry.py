@@ -15,6 +15,7 @@ COMPONENTS = (
     "label",
     "patch",
     "train",
+    "pretrain",
     "finetune",
     "evaluate",
     "compare",
