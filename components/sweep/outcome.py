@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import os
 import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -69,24 +70,21 @@ def _experiment(plan: Plan, params: dict[str, Any]) -> str:
 def _plot(study: Study) -> bytes:
     import warnings
 
-    import matplotlib
-
-    matplotlib.use("Agg")
+    import matplotlib.pyplot as plt
     from optuna.exceptions import ExperimentalWarning
     from optuna.visualization.matplotlib import plot_parallel_coordinate
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ExperimentalWarning)
-        axes = plot_parallel_coordinate(study)
-    out = io.BytesIO()
-    axes.figure.set_size_inches(11, 5)
-    axes.figure.savefig(out, format="png", dpi=120, bbox_inches="tight")
+        plot_parallel_coordinate(study)
+    figure, out = plt.gcf(), io.BytesIO()  # optuna draws on pyplot's current figure, which a node shows nowhere
+    figure.set_size_inches(11, 5)
+    figure.savefig(out, format="png", dpi=120, bbox_inches="tight")
+    plt.close(figure)
     return out.getvalue()
 
 
 def _whole(path: Path, content: bytes) -> None:
-    import os
-
     partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
     partial.write_bytes(content)
     partial.replace(path)

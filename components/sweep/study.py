@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from components.errors import GeoductError
-from components.sweep.plan import Plan, Range, Value
+from components.sweep.plan import Plan, Range
 
 if TYPE_CHECKING:
     from optuna import Study, Trial
@@ -55,9 +55,9 @@ def open_study(folder: Path, plan: Plan, worker: int) -> Study:
     return study
 
 
-def suggest(trial: Trial, plan: Plan) -> dict[str, Value]:
+def suggest(trial: Trial, plan: Plan) -> dict[str, Any]:
     """Values of the space for a trial."""
-    chosen: dict[str, Value] = {}
+    chosen: dict[str, Any] = {}
     for name, values in plan.space.items():
         if not isinstance(values, Range):
             chosen[name] = trial.suggest_categorical(name, values.choices)
@@ -116,9 +116,9 @@ def reap(study: Study, folder: Path, stale: float = STALE) -> list[int]:
 
 def remaining(study: Study, plan: Plan) -> int:
     """How many trials are still to be begun: a trial that was tried again counts once."""
-    begun = {root_of(trial) for trial in study.get_trials(deepcopy=False) if trial.state.name != "WAITING"}
-    waiting = {root_of(trial) for trial in study.get_trials(deepcopy=False) if trial.state.name == "WAITING"}
-    return plan.trials - len(begun - waiting)
+    trials = study.get_trials(deepcopy=False)
+    waiting = {root_of(trial) for trial in trials if trial.state.name == "WAITING"}
+    return plan.trials - len({root_of(trial) for trial in trials} - waiting)
 
 
 def summary(trial: FrozenTrial) -> dict[str, Any]:

@@ -125,7 +125,7 @@ def test_both_files_take_stored_pixels_and_answer_as_the_model(folder: Path, nam
     ("task", "architecture"),
     [
         ("segmentation", Architecture("unet", {"encoder": "resnet18", "decoder": [16, 16, 8, 8, 8]})),
-        ("classification", Architecture("timm", {"encoder": "mobilenetv3_small_050"})),
+        ("classification", Architecture("timm", {"encoder": "resnet18"})),
     ],
 )
 def test_the_baselines_are_exported_for_any_size(
