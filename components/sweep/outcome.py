@@ -34,10 +34,15 @@ def write(study: Study, plan: Plan, folder: Path) -> str:
     if not complete:
         return f"sweep: no trial is complete yet; {folder / TABLE} lists all {len(rows)}"
     if len(plan.space) > 1 and len(complete) > 1:
-        _whole(folder / PLOT, _plot(study))
+        _whole(folder / PLOT, _plot(study, plan.metric))
     best = study.best_trial
+    running = len(study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)))
     return "\n".join(
         [
+            *(
+                [f"sweep: {running} running; where a worker was lost, the same command takes its trial up"]
+                * bool(running)
+            ),
             f"sweep: best of {len(complete)} complete trials is {best.number}: {plan.metric} {best.value:.4f}",
             f"table: {folder / TABLE}",
             f"again: {_again(plan, best.params)}",
@@ -67,7 +72,7 @@ def _experiment(plan: Plan, params: dict[str, Any]) -> str:
     return shlex.join(["dvc", "exp", "run", *(part for word in words for part in ("-S", word))])
 
 
-def _plot(study: Study) -> bytes:
+def _plot(study: Study, metric: str) -> bytes:
     import warnings
 
     import matplotlib.pyplot as plt
@@ -76,7 +81,7 @@ def _plot(study: Study) -> bytes:
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ExperimentalWarning)
-        plot_parallel_coordinate(study)
+        plot_parallel_coordinate(study, target_name=metric)
     figure, out = plt.gcf(), io.BytesIO()  # optuna draws on pyplot's current figure, which a node shows nowhere
     figure.set_size_inches(11, 5)
     figure.savefig(out, format="png", dpi=120, bbox_inches="tight")

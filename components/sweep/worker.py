@@ -6,9 +6,11 @@ names, as a batch system would stop it.
 
 from __future__ import annotations
 
+import ctypes
 import json
 import math
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -64,6 +66,7 @@ def _try(study: Study, trial: Trial, plan: Plan, folder: Path, chosen: dict[str,
             _command(plan, chosen, place / "model"),
             stdout=log,
             stderr=subprocess.STDOUT,
+            preexec_fn=_end_with_parent if sys.platform == "linux" else None,
             env={**os.environ, STOP_FILE: str(stop), EPOCHS_FILE: str(epochs), "GEODUCT_LAUNCHER": "host"},
         )
         told = 0
@@ -97,6 +100,11 @@ def _try(study: Study, trial: Trial, plan: Plan, folder: Path, chosen: dict[str,
     else:
         study.tell(trial, state=TrialState.FAIL)
         say(f"sweep: trial {trial.number} failed with exit code {run.returncode}: {_last_line(place / 'log')}")
+
+
+def _end_with_parent() -> None:
+    """Have the run told to end when its worker is killed: another worker takes the trial up in the same folder."""
+    ctypes.CDLL(None).prctl(1, signal.SIGTERM)  # PR_SET_PDEATHSIG, see prctl(2)
 
 
 def _command(plan: Plan, chosen: dict[str, Any], model: Path) -> list[str]:
