@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable, Generator, Iterable, Iterator, Sized
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -59,24 +61,60 @@ def cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
+@contextmanager
+def _pool(workers: int | None, scheduler: str | None) -> Iterator[tuple[Executor, int]]:
+    """What blocks are worked on by, and how many at a time."""
+    if scheduler is None:
+        count = workers or cores()
+        with ThreadPoolExecutor(count) as pool:
+            yield pool, count
+        return
+    from components.cluster import cluster
+
+    with cluster(scheduler) as (executor, threads):
+        yield executor, workers or threads
+
+
 def run_blocks(
-    function: Callable[[B], R], blocks: Sequence[B], *, workers: int | None = None, label: str = ""
+    function: Callable[[B], R],
+    blocks: Iterable[B],
+    *,
+    workers: int | None = None,
+    label: str = "",
+    scheduler: str | None = None,
+    total: int | None = None,
 ) -> Iterator[R]:
     """Call `function` on every block in `workers` threads and yield the results in the order of `blocks`.
 
     A block may be anything that names a piece of work, such as a time step with its block. At most `2 * workers`
-    results are held at a time, so memory does not grow with the number of blocks. The first exception ends the run:
-    blocks not yet begun are given up and it is raised here.
+    results are held at a time, so memory does not grow with the number of blocks, which are taken one by one (`total`
+    says how many there will be, where they have no length). The first exception ends the run: blocks not yet begun
+    are given up and it is raised here.
+
+    With a `scheduler` the blocks are worked on by the dask cluster at that address, which `function`, blocks and
+    results must be able to travel to and from; `workers` is how many are there at a time, none one a thread of it.
+
+    Raises:
+        GeoductError: there is no such cluster, or it is lost.
     """
-    count = workers or cores()
-    with ThreadPoolExecutor(count) as pool:
-        queue: deque[Future[R]] = deque()
-        waiting = iter(blocks)
-        try:
-            for _ in track(blocks, label=label):
-                while len(queue) < 2 * count and (block := next(waiting, None)) is not None:
-                    queue.append(pool.submit(function, block))
-                yield queue.popleft().result()
-        finally:
-            for future in queue:
-                future.cancel()
+    if total is None and isinstance(blocks, Sized):
+        total = len(blocks)
+    with (
+        _pool(workers, scheduler) as (pool, count),
+        closing(_results(function, iter(blocks), pool, 2 * count)) as results,
+    ):
+        yield from track(results, total=total, label=label)
+
+
+def _results(function: Callable[[B], R], blocks: Iterator[B], pool: Executor, held: int) -> Generator[R]:
+    queue: deque[Future[R]] = deque()
+    try:
+        while True:
+            for block in itertools.islice(blocks, held - len(queue)):
+                queue.append(pool.submit(function, block))
+            if not queue:
+                return
+            yield queue.popleft().result()
+    finally:
+        for future in queue:
+            future.cancel()

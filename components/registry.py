@@ -17,6 +17,7 @@ COMPONENTS = (
     "train",
     "finetune",
     "evaluate",
+    "compare",
     "predict",
     "publish",
 )

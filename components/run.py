@@ -24,6 +24,9 @@ from components.artifacts.base import MANIFEST, is_artifact
 from components.errors import GeoductError, Halted
 from components.spec import Spec
 
+ELSEWHERE = frozenset({"workers", "scheduler"})
+"""Parameters, in any component, that say who does the work and not what comes of it."""
+
 
 def run(spec: Spec, function: Callable[..., None], arguments: Mapping[str, Any]) -> None:
     """Check, open, run, seal and publish.
@@ -113,6 +116,7 @@ def _refuse_overlap(spec: Spec, places: Mapping[str, str]) -> None:
 def _key(provenance: Mapping[str, Any]) -> str:
     """What a resumed run must share with the one that was killed; it may run elsewhere, or in a newer image."""
     shared = {name: value for name, value in provenance.items() if name != "image"}
+    shared["parameters"] = {name: value for name, value in shared["parameters"].items() if name not in ELSEWHERE}
     return hashlib.sha256(json.dumps(shared, sort_keys=True).encode()).hexdigest()[:12]
 
 

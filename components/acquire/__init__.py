@@ -1,7 +1,8 @@
 """The component `acquire`: find Sentinel-2 scenes in a STAC catalog and read only the window asked for.
 
 After the search of `components/search`: `understand` (item → bands, mask, offset, grid), `steps` (items → time steps),
-`grid` (one grid for all), `read` (asset → pixels on it) and `cube` (all → SceneCube, resumed by its `ledger`).
+`grid` (one grid for all), `read` (asset → pixels on it), `planes` (the work of one worker) and `cube` (all → SceneCube,
+resumed by its `ledger`).
 """
 
 from __future__ import annotations
@@ -37,6 +38,7 @@ def acquire(
     retries: Retries = 8,
     timeout: Timeout = 30.0,
     workers: Annotated[int | None, Ge(1)] = None,
+    scheduler: str | None = None,
 ) -> None:
     """Read Sentinel-2 scenes from a STAC catalog onto one grid.
 
@@ -77,9 +79,11 @@ def acquire(
         retries: how often a request to a server is made again before it counts as failed, each time after a longer wait
         timeout: how long a server may keep us waiting before the request counts as lost
         workers: planes of 2048 x 2048 pixels of one band read at a time; none is one a core, and 8 over a network
+        scheduler: address of a dask cluster to read with, such as tcp://login:8786; none reads with threads
     """
-    from components.acquire.cube import How, read_cube
+    from components.acquire.cube import read_cube
     from components.acquire.grid import grid_of
+    from components.acquire.planes import How
     from components.acquire.steps import Report, steps_of
     from components.acquire.understand import band_names, choose_mask
     from components.remote.access import connect
@@ -99,4 +103,4 @@ def acquire(
     steps = steps_of(found, names, kind, remote, report, skip_failed)
     covered = [scene for step in steps for scene in step.scenes]
     how = How(grid_of(covered, area, resolution, crs), tuple(names), kind, resampling)
-    read_cube(steps, how, scenes.path, remote, report, skip_failed, workers)
+    read_cube(steps, how, scenes.path, remote, report, skip_failed, workers, scheduler)

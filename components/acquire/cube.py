@@ -2,28 +2,20 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any
-
-import numpy as np
-from odc.geo.geobox import GeoBox
 
 from components import storage
 from components.acquire.ledger import LEDGER, Ledger
-from components.acquire.read import harmonise, read_asset
+from components.acquire.planes import Chunks, How, Plane, Unreadable, Work, make_plane
 from components.acquire.steps import LeftOut, Report, Step
-from components.acquire.understand import Asset
 from components.artifacts.scenecube import SceneCube, create_scenecube
 from components.artifacts.shards import Shards
 from components.artifacts.zarrs import SHARD
-from components.blocks import Block, blocks_of, cores, run_blocks
+from components.blocks import blocks_of, cores, run_blocks
 from components.errors import GeoductError
 from components.progress import say
-from components.remote.client import shown
 from components.remote.earthengine import is_earth_engine
 from components.remote.raster import Remote, is_remote
 
@@ -32,63 +24,23 @@ REMOTE_WORKERS = 8
 
 ARRAYS = ("reflectance", "scl")
 
-Chunks = dict[tuple[int, ...], bytes | None]
-
-
-@dataclass(frozen=True)
-class How:
-    """How scenes are read: onto which grid, which bands and mask, and how reflectance is resampled."""
-
-    geobox: GeoBox
-    bands: tuple[str, ...]
-    mask: str
-    resampling: str
-
-    def content(self, step: Step) -> str:
-        """A digest of all that decides a step's pixels, but for what is in the files."""
-
-        def lies(asset: Asset | None) -> str | None:
-            return None if asset is None else shown(asset.href)
-
-        grid = [list(self.geobox.shape), list(self.geobox.transform), str(self.geobox.crs)]
-        scenes = [[s.record, {n: lies(a) for n, a in s.bands.items()}, lies(s.mask)] for s in step.scenes]
-        text = json.dumps([grid, self.bands, self.mask, self.resampling, scenes])
-        return hashlib.sha256(text.encode()).hexdigest()[:16]
-
-
-class _Unreadable(Exception):
-    """A scene that cannot be read, whatever was tried."""
-
-    def __init__(self, scene: str, error: GeoductError) -> None:
-        super().__init__(str(error))
-        self.scene, self.error = scene, error
-
-
-@dataclass(frozen=True)
-class _Task:
-    """A plane to read: `name` is the band's or the mask's, `index` the band's place in its shard."""
-
-    array: str
-    step: int
-    block: Block
-    name: str
-    index: int
-    last: bool
-
-    @property
-    def place(self) -> tuple[int, ...]:
-        """The place of the plane's shard in the grid of shards of a step."""
-        return self.block.y0 // SHARD, self.block.x0 // SHARD
-
 
 def read_cube(
-    steps: Sequence[Step], how: How, path: Path, remote: Remote, report: Report, skip_failed: bool, workers: int | None
+    steps: Sequence[Step],
+    how: How,
+    path: Path,
+    remote: Remote,
+    report: Report,
+    skip_failed: bool,
+    workers: int | None = None,
+    scheduler: str | None = None,
 ) -> None:
     """Read steps onto one grid, write the SceneCube at `path`, and print the report.
 
     What a killed or failed run left at `path` of the same scenes on the same grid is not read again. Workers share a
     shard's bands (each is read, harmonised and encoded on its own), so that memory is one encoded shard and one plane
     of 2048 x 2048 pixels a worker, however large the grid. With `skip_failed` a scene that cannot be read is left out.
+    Workers are threads, or those of the dask cluster that has this `scheduler`; shards are written here in either case.
 
     Raises:
         GeoductError: a scene cannot be read, or none has a valid pixel in the window.
@@ -99,15 +51,15 @@ def read_cube(
     ledger = Ledger(path, ARRAYS)
     if len(ledger):
         say(f"acquire: going on where an earlier run stopped; {len(ledger)} shards are there")
-    while unreadable := _read(plan, len(steps), how, path, remote, ledger, skip_failed, workers):
-        report.failed += [LeftOut(each.scene, str(each.error)) for each in unreadable]
+    while unreadable := _read(plan, len(steps), how, path, remote, ledger, skip_failed, workers, scheduler):
+        report.failed += [LeftOut(each.scene, each.reason) for each in unreadable]
         ids = {each.scene for each in unreadable}
         for n in [n for n, step in plan.items() if any(scene.id in ids for scene in step.scenes)]:
             _clear(path, n)
         plan = {n: left for n, step in plan.items() if (left := step.without(ids))}
         if not plan:
-            first = unreadable[0].error
-            raise GeoductError(f"no scene can be read; the first: {first}") from first.__cause__
+            first = unreadable[0]
+            raise GeoductError(f"no scene can be read; the first: {first.reason}") from first.cause
     filled = {n: step for n, step in plan.items() if _has_pixels(ledger, how, n, step)}
     if not filled:
         raise GeoductError(f"none of the {len(plan)} items found has a valid pixel in the window asked for")
@@ -155,7 +107,7 @@ def _lay_out(path: Path, how: How, steps: Sequence[Step], report: Report | None 
     return {array: Shards(cube.array(array)) for array in ARRAYS}
 
 
-def _tasks(plan: dict[int, Step], how: How, ledger: Ledger) -> Iterator[_Task]:
+def _planes(plan: dict[int, Step], how: How, ledger: Ledger) -> Iterator[Plane]:
     """The planes that are still to be read, step by step, a shard's planes one after the other."""
     bands = [("reflectance", name, index) for index, name in enumerate(how.bands)]
     masks = [("scl", how.mask, 0)] if how.mask != "none" else []
@@ -165,7 +117,7 @@ def _tasks(plan: dict[int, Step], how: How, ledger: Ledger) -> Iterator[_Task]:
                 place = n, block.y0 // SHARD, block.x0 // SHARD
                 if not ledger.find(array, how.content(step), place):
                     for _, name, index in planes:
-                        yield _Task(array, n, block, name, index, index == len(planes) - 1)
+                        yield Plane(array, n, block, name, index, index == len(planes) - 1)
 
 
 def _read(
@@ -177,60 +129,42 @@ def _read(
     ledger: Ledger,
     skip_failed: bool,
     workers: int | None,
-) -> list[_Unreadable]:
+    scheduler: str | None,
+) -> list[Unreadable]:
     """Read and write what is missing; returns the scenes that cannot be read, at most one a step."""
     laid_out = [plan.get(n) or next(iter(plan.values())) for n in range(length)]
     arrays = _lay_out(path, how, laid_out)
     contents = {n: how.content(step) for n, step in plan.items()}
-    unreadable: dict[int, _Unreadable] = {}
-
-    def read(task: _Task) -> Chunks:
-        if task.step in unreadable:
-            return {}
-        try:
-            pixels = _plane(plan[task.step], task, how, remote)
-        except _Unreadable as each:
-            if not skip_failed:
-                raise each.error from each.error.__cause__
-            unreadable[task.step] = each
-            return {}
-        at = (0,) if task.array == "scl" else (0, task.index)
-        return arrays[task.array].encode_planes(pixels, at)
-
-    tasks = list(_tasks(plan, how, ledger))
-    hrefs = [asset.href for step in plan.values() for scene in step.scenes for asset in scene.bands.values()]
-    far = any(is_remote(href) or is_earth_engine(href) for href in hrefs)
-    count = workers or (max(cores(), REMOTE_WORKERS) if far else cores())
+    unreadable: dict[int, Unreadable] = {}
+    planes = list(_planes(plan, how, ledger))
+    left = (
+        Work(plane, plan[plane.step], how, arrays[plane.array], remote)
+        for plane in planes
+        if plane.step not in unreadable
+    )
+    count = workers or (None if scheduler else _at_a_time(plan))
     shard: Chunks = {}
-    for task, chunks in zip(tasks, run_blocks(read, tasks, workers=count, label="acquire"), strict=True):
-        shard |= chunks
-        if task.last:
-            if task.step not in unreadable:
-                lead = (task.step,) if task.array == "scl" else (task.step, 0)
-                file = arrays[task.array].write((*lead, *task.place), shard)
-                ledger.add(task.array, contents[task.step], (task.step, *task.place), file)
-            shard = {}
+    for plane, made in run_blocks(
+        make_plane, left, total=len(planes), label="acquire", workers=count, scheduler=scheduler
+    ):
+        if isinstance(made, Unreadable):
+            if not skip_failed:
+                raise made.error
+            unreadable.setdefault(plane.step, made)
+        elif plane.step not in unreadable:
+            shard = {**shard, **made} if plane.index else made
+            if plane.last:
+                lead = (plane.step,) if plane.array == "scl" else (plane.step, 0)
+                file = arrays[plane.array].write((*lead, *plane.place), shard)
+                ledger.add(plane.array, contents[plane.step], (plane.step, *plane.place), file)
     return [unreadable[n] for n in sorted(unreadable)]
 
 
-def _plane(step: Step, task: _Task, how: How, remote: Remote) -> np.ndarray[Any, Any]:
-    """A plane's pixels (y, x) of all scenes of a step, harmonised."""
-    is_mask, grid = task.array == "scl", how.geobox[task.block.window]
-    kind = "uint8" if is_mask else "uint16"
-    out: np.ndarray[Any, Any] | None = None
-    for scene in step.scenes:
-        asset = scene.mask if is_mask else scene.bands[task.name]
-        assert asset is not None
-        pixels = np.zeros(task.block.shape, kind)
-        try:
-            read_asset(scene, asset, grid, "nearest" if is_mask else how.resampling, pixels, remote)
-        except GeoductError as error:
-            raise _Unreadable(scene.id, error) from error
-        if not is_mask:
-            harmonise(pixels, scene.offset)
-        out = pixels if out is None else np.where(out == 0, pixels, out)
-    assert out is not None
-    return out
+def _at_a_time(plan: dict[int, Step]) -> int:
+    """How many planes to read at a time on this machine."""
+    hrefs = [asset.href for step in plan.values() for scene in step.scenes for asset in scene.bands.values()]
+    far = any(is_remote(href) or is_earth_engine(href) for href in hrefs)
+    return max(cores(), REMOTE_WORKERS) if far else cores()
 
 
 def _has_pixels(ledger: Ledger, how: How, n: int, step: Step) -> bool:

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from components.artifacts.mapcollection import MapCollection as MapCollection
     from components.artifacts.model import Model as Model
     from components.artifacts.patchset import PatchSet as PatchSet
+    from components.artifacts.report import Comparison as Comparison
     from components.artifacts.report import Report as Report
     from components.artifacts.scenecube import SceneCube as SceneCube
     from components.artifacts.scenelist import SceneList as SceneList
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 
 MODULES = {
     "Archive": "archive",
+    "Comparison": "report",
     "Composite": "composite",
     "LabelMap": "labelmap",
     "Map": "map",

@@ -98,7 +98,8 @@ class ShardedArray:
         self._encoded = _Encoded()
 
     def __getstate__(self) -> dict[str, Any]:
-        return self.__dict__ | {"_open": {}, "_encoded": None}
+        # absolute: a process on another machine that sees the same files may stand elsewhere
+        return self.__dict__ | {"path": self.path.absolute(), "_open": {}, "_encoded": None}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)

@@ -22,6 +22,7 @@ def composite(
     mask_classes: Annotated[tuple[int, ...], Ge(0), Le(11)] = (0, 1, 3, 8, 9, 10),
     dilation: Annotated[int, Ge(0), Le(100), Unit("pixels")] = 3,
     workers: Annotated[int | None, Ge(1)] = None,
+    scheduler: str | None = None,
 ) -> None:
     """Reduce scenes to one cloud-free image, from the clear looks at each pixel.
 
@@ -37,7 +38,8 @@ def composite(
             one, 1
         dilation: radius by which clouds (8, 9, 10) and cloud shadows (3) that are masked grow, as a disk
         workers: blocks of 2048 x 2048 pixels reduced at a time; none is one a core
+        scheduler: address of a dask cluster to reduce with, such as tcp://login:8786; none reduces with threads
     """
     from components.composite.stream import compose
 
-    compose(scenes, composite.path, reduction, mask_classes, dilation, workers)
+    compose(scenes, composite.path, reduction, mask_classes, dilation, workers, scheduler)

@@ -7,6 +7,7 @@ result does not depend on where tiles begin.
 from __future__ import annotations
 
 from collections.abc import Collection
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +31,43 @@ REDUCTIONS = {"median": median, "best": best}
 Chunks = dict[tuple[int, ...], bytes | None]
 
 
+Tile = tuple[Block, Block]
+"""A shard, and a part of it that is reduced at a time."""
+
+
+@dataclass(frozen=True)
+class _Reduction:
+    """How a tile is made, whoever makes it: from which arrays, in which way, and encoded for which."""
+
+    looks: Shards
+    flags: Shards
+    reflectance: Shards
+    observations: Shards
+    name: str
+    mask: str
+    classes: frozenset[int]
+    dilation: int
+
+    def __call__(self, tile: Tile) -> tuple[Chunks, Chunks, int, int]:
+        """A tile's chunks in both arrays, how many looks the mask ruled out and how many were clear."""
+        shard, part = tile
+        here = _inside(shard, part)
+        count, bands = self.looks.shape[:2]
+        ruled = _ruled(self.flags, here, self.mask, self.classes, self.dilation)
+        values = self.looks.read(slice(0, count), slice(0, bands), *here.window)
+        clear = ~ruled & values.all(axis=1)
+        counts = observations(clear)
+        images: Chunks = {}
+        seen: Chunks = {}
+        for chunk in blocks_of(part.shape, CHUNK):
+            window = (slice(None), *chunk.window)
+            place = (part.y0 + chunk.y0) // CHUNK, (part.x0 + chunk.x0) // CHUNK
+            image = REDUCTIONS[self.name](values[(slice(None), *window)], clear[window])
+            images |= {(band, *place): self.reflectance.encode(image[band : band + 1]) for band in range(bands)}
+            seen[place] = self.observations.encode(counts[chunk.window])
+        return images, seen, int(np.count_nonzero(ruled)), int(np.count_nonzero(clear))
+
+
 def compose(
     scenes: SceneCube,
     path: Path,
@@ -37,8 +75,9 @@ def compose(
     classes: Collection[int],
     dilation: int,
     workers: int | None = None,
+    scheduler: str | None = None,
 ) -> None:
-    """Write the Composite of `scenes` at `path`.
+    """Write the Composite of `scenes` at `path`, with threads or with the dask cluster that has this `scheduler`.
 
     Raises:
         GeoductError: no pixel has a clear look, or a chunk of the scenes is corrupt.
@@ -46,40 +85,21 @@ def compose(
     looks, flags = Shards(scenes.array("reflectance")), Shards(scenes.array("scl"))
     count, bands, height, width = looks.shape
     reflectance, clear_looks = map(Shards, create_composite(path, scenes.geobox, scenes.bands, *scenes.dates))
-    reduce = REDUCTIONS[reduction]
-    tasks = [
-        (shard, tile)
+    reduce = _Reduction(looks, flags, reflectance, clear_looks, reduction, scenes.mask, frozenset(classes), dilation)
+    tiles = [
+        (shard, part)
         for shard in blocks_of((height, width), SHARD)
-        for tile in blocks_of(shard.shape, (CHUNK, _across(count * bands)))
+        for part in blocks_of(shard.shape, (CHUNK, _across(count * bands)))
     ]
-
-    def work(task: tuple[Block, Block]) -> tuple[Chunks, Chunks, int, int]:
-        """Compose a tile: its chunks in both arrays, how many looks the mask ruled out and how many were clear."""
-        shard, tile = task
-        here = _inside(shard, tile)
-        ruled = _ruled(flags, here, scenes.mask, classes, dilation)
-        values = looks.read(slice(0, count), slice(0, bands), *here.window)
-        clear = ~ruled & values.all(axis=1)
-        counts = observations(clear)
-        images: Chunks = {}
-        seen: Chunks = {}
-        for chunk in blocks_of(tile.shape, CHUNK):
-            window = (slice(None), *chunk.window)
-            place = (tile.y0 + chunk.y0) // CHUNK, (tile.x0 + chunk.x0) // CHUNK
-            image = reduce(values[(slice(None), *window)], clear[window])
-            images |= {(band, *place): reflectance.encode(image[band : band + 1]) for band in range(bands)}
-            seen[place] = clear_looks.encode(counts[chunk.window])
-        return images, seen, int(np.count_nonzero(ruled)), int(np.count_nonzero(clear))
-
     masked = clear = 0
     shard_images: Chunks = {}
     shard_seen: Chunks = {}
-    results = run_blocks(work, tasks, workers=workers, label="composite")
-    for (shard, tile), (images, seen, out, good) in zip(tasks, results, strict=True):
+    results = run_blocks(reduce, tiles, workers=workers, label="composite", scheduler=scheduler)
+    for (shard, part), (images, seen, out, good) in zip(tiles, results, strict=True):
         shard_images |= images
         shard_seen |= seen
         masked, clear = masked + out, clear + good
-        if (tile.y1, tile.x1) == shard.shape:
+        if (part.y1, part.x1) == shard.shape:
             place = shard.y0 // SHARD, shard.x0 // SHARD
             reflectance.write((0, *place), shard_images)
             clear_looks.write(place, shard_seen)

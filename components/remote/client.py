@@ -128,7 +128,7 @@ class Client:
     """
 
     def __init__(self, retries: int = 8, timeout: float = 30.0, access: Access | None = None) -> None:
-        self._retries, self._timeout, self._access = retries, timeout, access or Public()
+        self.retries, self.timeout, self._access = retries, timeout, access or Public()
         self._session = requests.Session()  # knows proxies, certificate bundles and .netrc as every tool does
         self._session.headers["User-Agent"] = f"geoduct/{__version__}"
         adapter = HTTPAdapter(pool_connections=CONNECTIONS, pool_maxsize=CONNECTIONS, pool_block=True)
@@ -183,11 +183,11 @@ class Client:
             return Part(data, size)
 
     def _patiently(self, once: Callable[[], T]) -> T:
-        for tries in range(1, self._retries + 2):
+        for tries in range(1, self.retries + 2):
             try:
                 return once()
             except _Passing as error:
-                if tries > self._retries:
+                if tries > self.retries:
                     times = "" if tries == 1 else f" ({tries} tries)"
                     raise RemoteError(f"{error}{times}", error.status) from None
                 # The random part keeps many workers from coming back all at once.
@@ -199,10 +199,10 @@ class Client:
         """The answer's head; its body is still to be read."""
         try:
             answer = self._session.request(
-                method, url, headers=dict(headers), data=body, stream=True, timeout=self._timeout
+                method, url, headers=dict(headers), data=body, stream=True, timeout=self.timeout
             )
         except requests.RequestException as error:
-            _give_up_or_pass(error, self._timeout)
+            _give_up_or_pass(error, self.timeout)
         if answer.ok:
             return answer
         with answer:
@@ -219,10 +219,10 @@ class Client:
             while part := answer.raw.read1(2**16, decode_content=True):
                 parts.append(part)
                 received += len(part)
-                if time.monotonic() - begun > self._timeout + received / SLOWEST:
+                if time.monotonic() - begun > self.timeout + received / SLOWEST:
                     raise _Passing(f"only {received} bytes came in {time.monotonic() - begun:.0f} s")
         except urllib3.exceptions.ReadTimeoutError:
-            raise _Passing(f"the answer stalled for {self._timeout:g} s after {received} bytes") from None
+            raise _Passing(f"the answer stalled for {self.timeout:g} s after {received} bytes") from None
         except urllib3.exceptions.HTTPError as error:
             short = next((c for c in _causes(error) if isinstance(c, urllib3.exceptions.IncompleteRead)), None)
             if short is not None:

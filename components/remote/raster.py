@@ -10,9 +10,10 @@ import io
 import os
 import threading
 from collections import OrderedDict
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from functools import cache
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -21,6 +22,7 @@ from rasterio.abc import MultiByteRangeResourceContainer
 from rasterio.errors import RasterioError
 
 from components.gdal import gdal_limits
+from components.remote.access import connect
 from components.remote.client import Client, RemoteError
 from components.remote.earthengine import EarthEngine
 
@@ -45,7 +47,8 @@ def is_remote(href: str) -> bool:
 class Remote:
     """Opens rasters, local or remote, and holds what reads from Earth Engine, which has no files.
 
-    Threads may share one; it keeps the headers of remote files.
+    Threads may share one; it keeps the headers of remote files. Pickled, it takes no connection and no credential with
+    it: the process it comes to connects by its own environment, once.
     """
 
     def __init__(self, client: Client) -> None:
@@ -54,6 +57,9 @@ class Remote:
         self._pages: OrderedDict[tuple[str, int], bytes] = OrderedDict()
         self._sizes: dict[str, int] = {}
         self._lock = threading.Lock()
+
+    def __reduce__(self) -> tuple[Callable[[int, float], Remote], tuple[int, float]]:
+        return remote_here, (self.client.retries, self.client.timeout)
 
     @contextmanager
     def open(self, href: str) -> Iterator[rasterio.DatasetReader]:
@@ -118,6 +124,12 @@ class Remote:
             return [self.fetch(href, offsets[0], sizes[0])]
         with ThreadPoolExecutor(AT_A_TIME) as pool:
             return list(pool.map(lambda start, count: self.fetch(href, start, count), offsets, sizes))
+
+
+@cache
+def remote_here(retries: int, timeout: float) -> Remote:
+    """What this process reads through for others that have sent it work."""
+    return Remote(connect(retries, timeout))
 
 
 class _File(io.RawIOBase):

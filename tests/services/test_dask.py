@@ -1,0 +1,185 @@
+"""Blocks on a real dask cluster: the same bytes as with threads, also when a worker is killed in the middle."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from components.acquire import acquire
+from components.artifacts.composite import Composite
+from components.artifacts.scenecube import SceneCube
+from components.blocks import run_blocks
+from components.composite import composite
+from components.errors import GeoductError
+from components.simulate import simulate
+from tests.services.dask_cluster import Cluster, cluster
+from tests.services.faulty_proxy import Fault, FaultyProxy
+from tests.services.range_server import RangeServer
+from tests.services.runs import run, start
+
+pytestmark = pytest.mark.services
+
+BANDS = ("B02", "B04", "B11")
+
+
+@pytest.fixture
+def two(tmp_path: Path) -> Iterator[Cluster]:
+    """A cluster of two workers, whose folder is not ours."""
+    folder = tmp_path / "cluster"
+    folder.mkdir()
+    with cluster(folder) as found:
+        yield found
+
+
+@pytest.fixture(scope="module")
+def archive(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Four dates of 512 x 512 pixels."""
+    path = tmp_path_factory.mktemp("archive") / "archive"
+    simulate(archive=str(path), size=512, dates=4, truth=False)
+    return path
+
+
+@pytest.fixture(scope="module")
+def scenes(archive: Path) -> SceneCube:
+    """Read with threads."""
+    path = archive.parent / "scenes.zarr"
+    acquire(catalog=str(archive), scenes=str(path), bands=BANDS)
+    return SceneCube.open(path)
+
+
+def square(number: int) -> tuple[int, int]:
+    return number * number, os.getpid()
+
+
+def test_results_come_in_order_and_from_both_workers(two: Cluster) -> None:
+    found = list(run_blocks(square, range(40), scheduler=two.address, workers=4))
+    assert [value for value, _ in found] == [n * n for n in range(40)]
+    assert {pid for _, pid in found} == {process.pid for process in two.workers.values()}
+
+
+def refuses(number: int) -> int:
+    if number == 3:
+        raise GeoductError("block 3 is refused")
+    return number
+
+
+def test_the_first_error_ends_the_run(two: Cluster) -> None:
+    taken = []
+
+    def blocks() -> Iterator[int]:
+        for number in range(1000):
+            taken.append(number)
+            yield number
+
+    with pytest.raises(GeoductError, match=r"^block 3 is refused$"):
+        list(run_blocks(refuses, blocks(), scheduler=two.address))
+    assert len(taken) <= 3 + 2 * 2 + 1  # two threads, twice as many blocks at a time
+    assert list(run_blocks(refuses, [1, 2], scheduler=two.address)) == [1, 2]
+
+
+def dies(folder: Path) -> int:
+    """Kills the process that works on it, the first time."""
+    try:
+        (folder / "died").touch(exist_ok=False)
+    except FileExistsError:
+        return os.getpid()
+    os.kill(os.getpid(), signal.SIGKILL)
+    raise AssertionError
+
+
+def always_dies(_: object) -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def test_a_block_whose_worker_dies_is_done_by_the_other(two: Cluster, tmp_path: Path) -> None:
+    (survivor,) = run_blocks(dies, [tmp_path], scheduler=two.address)
+    assert survivor in {process.pid for process in two.workers.values()}
+
+
+def test_a_block_that_kills_every_worker_is_told(two: Cluster) -> None:
+    two.add_worker()
+    two.add_worker()
+    with pytest.raises(GeoductError, match=r"lost 4 workers one after the other to the same block"):
+        list(run_blocks(always_dies, [0], scheduler=two.address))
+
+
+def test_acquire_with_a_worker_killed_in_the_middle(
+    two: Cluster, archive: Path, scenes: SceneCube, tmp_path: Path
+) -> None:
+    """The archive holds back its answers until both workers wait for one; then one worker is killed."""
+    with RangeServer(archive) as server, FaultyProxy(server.url, lambda asked: None) as proxy:
+
+        def hold(asked: object) -> Fault | None:
+            return Fault("stalled") if sum(".tif" in past.path for past, _ in proxy.log) > 6 else None
+
+        proxy.script = hold
+        target = tmp_path / "scenes.zarr"
+        words = ["acquire", "--catalog", f"{proxy.url}/catalog.json", "--scenes", target, "--bands", *BANDS]
+        process = start(*words, "--scheduler", two.address, "--timeout", "2", GEODUCT_LAUNCHER="host")
+        while proxy.spoilt["stalled"] < 2:
+            assert process.poll() is None
+        first, _ = two.workers
+        assert two.busy(first)
+        two.send(first, signal.SIGKILL)
+        proxy.script = lambda asked: None
+        _, said = process.communicate()
+    assert process.returncode == 0, said
+    assert SceneCube.open(target).digest == scenes.digest
+    assert "Traceback" not in said
+
+
+def test_composite_with_a_worker_killed_in_the_middle(two: Cluster, scenes: SceneCube, tmp_path: Path) -> None:
+    """A worker is stopped, so that what it is given stays undone, and killed."""
+    composite(scenes.path, tmp_path / "threads.zarr")
+    first, _ = two.workers
+    two.send(first, signal.SIGSTOP)
+    target = tmp_path / "composite.zarr"
+    process = start("composite", "--scenes", scenes.path, "--composite", target, "--scheduler", two.address)
+    while not two.busy(first):
+        assert process.poll() is None
+    two.send(first, signal.SIGKILL)
+    _, said = process.communicate()
+    assert process.returncode == 0, said
+    assert Composite.open(target).digest == Composite.open(tmp_path / "threads.zarr").digest
+
+
+def test_a_scheduler_that_dies_is_told_and_what_is_read_is_kept(
+    two: Cluster, archive: Path, scenes: SceneCube, tmp_path: Path
+) -> None:
+    """The run that goes on is another one by its scheduler, and still the same."""
+    with RangeServer(archive) as server, FaultyProxy(server.url, lambda asked: None) as proxy:
+        proxy.script = lambda asked: Fault("stalled") if sum(".tif" in a.path for a, _ in proxy.log) > 20 else None
+        words = ["acquire", "--catalog", f"{proxy.url}/catalog.json", "--scenes", tmp_path / "s", "--bands", *BANDS]
+        process = start(*words, "--scheduler", two.address, GEODUCT_LAUNCHER="host")
+        while not proxy.spoilt["stalled"]:
+            assert process.poll() is None
+        two.stop()
+        _, said = process.communicate()
+        assert process.returncode == 2, said
+        assert said.endswith(f"geoduct: the dask cluster at {two.address} is gone: its scheduler does not answer\n")
+        proxy.script = lambda asked: None
+        assert "going on where an earlier run stopped" in run(*words, GEODUCT_LAUNCHER="host")
+    assert SceneCube.open(tmp_path / "s").digest == scenes.digest
+
+
+def test_what_is_no_cluster(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("components.cluster.PATIENCE", 1)
+    for address in ("127.0.0.1:9", "tcp://127.0.0.1:9", "nowhere", "http://127.0.0.1:9"):
+        with pytest.raises(GeoductError, match=rf"--scheduler {address} cannot be reached; expected a dask scheduler"):
+            list(run_blocks(square, [1], scheduler=address))
+    with (
+        cluster(tmp_path, workers=0) as empty,
+        pytest.raises(GeoductError, match=r"has no workers; start some with: dask worker tcp://127\.0\.0\.1"),
+    ):
+        list(run_blocks(square, [1], scheduler=empty.address))
+
+
+def test_without_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "distributed", None)
+    with pytest.raises(GeoductError, match=r"^--scheduler needs dask\.distributed; install it with: pip install"):
+        list(run_blocks(square, [1], scheduler="tcp://127.0.0.1:9"))
