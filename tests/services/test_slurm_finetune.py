@@ -1,4 +1,4 @@
-"""`sbatch hpc/finetune.sbatch` on two nodes, in Apptainer, as an ordinary user: whatever stops it, it reaches its end."""
+"""`sbatch hpc/finetune.sbatch` on two nodes, in Apptainer, as an ordinary user: stopped or hurt, it reaches its end."""
 
 from __future__ import annotations
 
