@@ -6,9 +6,7 @@ one sentence that names the key.
 
 from __future__ import annotations
 
-import difflib
 import inspect
-import re
 from collections.abc import Callable, Mapping, Sequence
 from copy import deepcopy
 from dataclasses import dataclass
@@ -24,14 +22,12 @@ from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from terratorch.tasks.base_task import TerraTorchTask
 
 from components.artifacts.model import Architecture, Task
-from components.artifacts.nomenclature import IGNORE
 from components.artifacts.patchset import PatchSet
 from components.artifacts.weights import Weights
 from components.errors import GeoductError, nearest
 from components.finetune import tasks
-from components.finetune.weights import terratorch_names
-from components.learning.foundation import FACTORY, architecture_of
-from components.learning.learner import SCORES
+from components.finetune.checks import check_bands, check_model, check_monitors, known_keys, parameters, words_of
+from components.learning.foundation import architecture_of
 
 TASKS: Mapping[str, tuple[Task, type[tasks.Tuned]]] = {
     "SemanticSegmentationTask": ("segmentation", tasks.SegmentationTask),
@@ -63,7 +59,6 @@ _PRECISIONS: Mapping[Any, str] = {
     "bf16-mixed": "bf16-mixed",
     "bf16-true": "bf16-true",
 }
-_MONITORS = ("train/loss", "val/loss", *SCORES)
 _TOP = ("seed_everything", "model", "data", "trainer", "optimizer", "lr_scheduler")
 _IGNORED_TOP = (
     "ckpt_path",
@@ -122,11 +117,11 @@ def read(file: str, overrides: Sequence[str]) -> dict[str, Any]:
     return config
 
 
-def build(config: Mapping[str, Any], patches: PatchSet, weights: Weights | None, where: str) -> Plan:
+def build(said: Mapping[str, Any], patches: PatchSet, weights: Weights | None, where: str) -> Plan:
     """Check a configuration against the patches and build all that it names, seeded as it says.
 
     Args:
-        config: as `read` gave it.
+        said: the configuration, as `read` gave it.
         patches: what is learned from, in place of `data.init_args.patches`.
         weights: for the backbone, if any.
         where: the file, for messages.
@@ -134,13 +129,13 @@ def build(config: Mapping[str, Any], patches: PatchSet, weights: Weights | None,
     Raises:
         GeoductError: a key is unknown, a value does not fit, or TerraTorch cannot build it; the sentence says which.
     """
-    config = deepcopy(dict(config))
+    config = deepcopy(dict(said))
     idle = tuple(key for key in _IGNORED_TOP if config.pop(key, None) is not None)
-    _known(config, _TOP, "", where)
+    known_keys(config, _TOP, "", where)
     kind, learner_class = _task(config, where)
     arguments = config["model"].setdefault("init_args", {})
-    _known(arguments, _parameters(learner_class), "model.init_args.", where)
-    _check_model(arguments, kind, patches, weights, where)
+    known_keys(arguments, parameters(learner_class), "model.init_args.", where)
+    check_model(arguments, kind, patches, weights, where)
     _data(config, kind, where)
     config["data"]["init_args"]["patches"] = str(patches.path)
     config["model"]["class_path"] = f"{learner_class.__module__}.{learner_class.__name__}"
@@ -165,8 +160,8 @@ def build(config: Mapping[str, Any], patches: PatchSet, weights: Weights | None,
     built = _built(config, where)
     settings["callbacks"] = [c for c in built.callbacks if not isinstance(c, _OURS)]
     dropped += [type(c).__name__ for c in built.callbacks if isinstance(c, _OURS)]
-    _check_monitors(settings["callbacks"], where)
-    _check_bands(arguments["model_args"], built.data, weights, where)
+    check_monitors(settings["callbacks"], where)
+    check_bands(arguments["model_args"], built.data, weights, where)
     _try(built.model, built.data, where)
     return Plan(
         kind,
@@ -183,29 +178,11 @@ _OURS = (Checkpoint, ProgressBar, TQDMProgressBar, LearningRateMonitor)
 """Callbacks that Geoduct has its own of."""
 
 
-def _known(found: Mapping[str, Any], known: Sequence[str], prefix: str, where: str) -> None:
-    for key in found:
-        if key not in known:
-            raise GeoductError(f"{where}: unknown key {prefix + str(key)!r}{nearest(str(key), known)}")
-
-
-def _parameters(kind: type) -> list[str]:
-    """Names of the arguments of a class, those that it hands on to its bases too."""
-    names = {
-        name: None
-        for base in kind.__mro__
-        if "__init__" in vars(base)
-        for name, parameter in inspect.signature(base.__init__).parameters.items()
-        if parameter.kind in (parameter.POSITIONAL_OR_KEYWORD, parameter.KEYWORD_ONLY) and name != "self"
-    }
-    return list(names)
-
-
 def _section(config: Mapping[str, Any], name: str, where: str) -> dict[str, Any]:
     section = config.get(name)
     if not isinstance(section, dict) or not isinstance(section.get("class_path"), str):
         raise GeoductError(f"{where}: {name} has no class_path; expected class_path and init_args")
-    _known(section, ("class_path", "init_args"), f"{name}.", where)
+    known_keys(section, ("class_path", "init_args"), f"{name}.", where)
     return section
 
 
@@ -223,7 +200,8 @@ def _task(config: Mapping[str, Any], where: str) -> tuple[Task, type[tasks.Tuned
 
 
 def _subclasses(kind: type) -> set[type]:
-    return {found for child in kind.__subclasses__() for found in {child, *_subclasses(child)}}
+    children: list[type] = kind.__subclasses__()
+    return {found for child in children for found in {child, *_subclasses(child)}}
 
 
 def _data(config: Mapping[str, Any], kind: Task, where: str) -> None:
@@ -236,7 +214,7 @@ def _data(config: Mapping[str, Any], kind: Task, where: str) -> None:
         )
     section["class_path"] = DATA
     arguments = section.setdefault("init_args", {})
-    _known(arguments, _parameters(PatchSetDataModule), "data.init_args.", where)
+    known_keys(arguments, parameters(PatchSetDataModule), "data.init_args.", where)
     if arguments.get("task") != kind:
         raise GeoductError(
             f"{where}: data.init_args.task is {arguments.get('task')!r}, but model.class_path learns {kind}; expected "
@@ -244,40 +222,10 @@ def _data(config: Mapping[str, Any], kind: Task, where: str) -> None:
         )
 
 
-def _check_model(arguments: dict[str, Any], kind: Task, patches: PatchSet, weights: Weights | None, where: str) -> None:
-    """What of `model.init_args` can be told wrong before anything is built."""
-    prefix = f"{where}: model.init_args."
-    network = arguments.get("model_args")
-    if not isinstance(network, dict) or not isinstance(network.get("backbone"), str):
-        raise GeoductError(f"{prefix}model_args names no backbone; expected one of TerraTorch's registry")
-    if arguments.get("model_factory") != FACTORY:
-        raise GeoductError(f"{prefix}model_factory is {arguments.get('model_factory')!r}; expected {FACTORY}")
-    if arguments.get("aux_heads"):
-        raise GeoductError(f"{prefix}aux_heads are not part of a Model; expected none")
-    classes, found = len(patches.nomenclature), network.get("num_classes")
-    if found != classes:
-        names = ", ".join(c.name for c in patches.nomenclature)
-        raise GeoductError(
-            f"{prefix}model_args.num_classes is {found}, but the nomenclature of {patches.path} has {classes} classes "
-            f"({names}); expected {classes}"
-        )
-    if kind == "segmentation" and arguments.get("ignore_index") != IGNORE:
-        raise GeoductError(
-            f"{prefix}ignore_index is {arguments.get('ignore_index')}, but pixels without a label are {IGNORE}; "
-            f"expected {IGNORE}"
-        )
-    if network.get("peft_config") and arguments.get("freeze_backbone"):
-        raise GeoductError(f"{prefix}freeze_backbone is true and model_args has a peft_config; expected one of them")
-    if weights is None and network.get("peft_config") and not network.get("backbone_pretrained"):
-        raise GeoductError(
-            f"{prefix}model_args.peft_config adapts a backbone that begins from chance; expected --weights"
-        )
-
-
 def _settings(trainer: dict[str, Any], where: str) -> tuple[dict[str, Any], list[str]]:
     """`fit`'s settings of the `trainer` section, and the keys that Geoduct decides by itself."""
     defaults = {name: p.default for name, p in inspect.signature(Trainer.__init__).parameters.items() if name != "self"}
-    _known(trainer, list(defaults), "trainer.", where)
+    known_keys(trainer, list(defaults), "trainer.", where)
     chosen = {ours: trainer[theirs] for theirs, ours in _HONOURED.items() if trainer.get(theirs) is not None}
     for name, low in (("max_epochs", 1), ("accumulate_grad_batches", 1)):
         value = trainer.get(name, 1)
@@ -342,7 +290,7 @@ def _built(config: Mapping[str, Any], where: str) -> _Reader:
             if isinstance(cause, GeoductError | torch.OutOfMemoryError | OSError):
                 raise cause from None
         raise GeoductError(
-            f"{where}: TerraTorch cannot build what it describes: {_words(_causes(error)[-1])}"
+            f"{where}: TerraTorch cannot build what it describes: {words_of(_causes(error)[-1])}"
         ) from error
 
 
@@ -352,29 +300,6 @@ def _causes(error: BaseException) -> list[BaseException]:
     while (cause := found[-1].__cause__ or found[-1].__context__) is not None:
         found.append(cause)
     return found
-
-
-def _words(error: BaseException) -> str:
-    """An error of a parser in one line."""
-    return re.sub(r"\s+", " ", str(error) or type(error).__name__).strip()
-
-
-def _check_monitors(callbacks: Sequence[Callback], where: str) -> None:
-    for callback in callbacks:
-        monitor = getattr(callback, "monitor", None)
-        if monitor is not None and monitor not in _MONITORS:
-            near = difflib.get_close_matches(str(monitor), _MONITORS, n=1)
-            hint = f"; did you mean {near[0]!r}?" if near else f"; known: {', '.join(_MONITORS)}"
-            raise GeoductError(f"{where}: {type(callback).__name__} monitors {monitor!r}{hint}")
-
-
-def _check_bands(network: Mapping[str, Any], data: Any, weights: Weights | None, where: str) -> None:
-    wanted = tasks.bands_of(network) or (None if weights is None else list(weights.pretraining.bands))
-    if wanted is not None and terratorch_names(wanted) != terratorch_names(data.bands):
-        raise GeoductError(
-            f"{where}: the backbone takes {len(wanted)} bands ({', '.join(wanted)}), but the data module gives "
-            f"{len(data.bands)} ({', '.join(data.bands)}); expected data.init_args.bands to name the same in that order"
-        )
 
 
 def _statistics(data: dict[str, Any], weights: Weights) -> None:
@@ -396,6 +321,6 @@ def _try(learner: tasks.Tuned, data: Any, where: str) -> None:
             raise
         raise GeoductError(
             f"{where}: the backbone {learner.model_args['backbone']!r} does not take patches of {bands} bands and "
-            f"{size} x {size} pixels: {_words(error)}"
+            f"{size} x {size} pixels: {words_of(error)}"
         ) from error
     learner.train()

@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import time
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from lightning.pytorch.loggers import TensorBoardLogger
 from safetensors.torch import load_file
 
 from components.artifacts import Model, PatchSet
@@ -28,6 +33,8 @@ from components.storage import remove
 
 SUMMARY = "run.json"
 PERFORMANCE = "performance.csv"
+TENSORBOARD = "tensorboard"
+"""Files of the Model: the run in a few numbers, a row an epoch of how fast it went, curves by the step."""
 
 
 def tune(
@@ -48,7 +55,7 @@ def tune(
     """
     said = read(config, overrides)
     folder = _folder(model.path, said, ranks)
-    with session(threads):
+    with session(threads), _hushed():
         plan = build(said, patches, weights, config)
         _tell(plan, config, ranks)
         performance = Performance()
@@ -58,6 +65,7 @@ def tune(
             folder,
             ranks=ranks,
             idle_weights=True,
+            logger=TensorBoardLogger(model.path, name="", version=TENSORBOARD),
             accelerator=accelerator,
             **{**plan.settings, "callbacks": [*plan.settings["callbacks"], performance]},
         )
@@ -73,6 +81,22 @@ def tune(
         remove(left)
 
 
+@contextmanager
+def _hushed() -> Iterator[None]:
+    """Keep quiet what Lightning's and TerraTorch's parsers and factories remark, for as long as they build."""
+    loggers = [logging.getLogger(name) for name in ("lightning.fabric", "terratorch")]
+    levels = [logger.level for logger in loggers]
+    try:
+        for logger in loggers:
+            logger.setLevel(logging.ERROR)
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message="You are using PEFT without a pretrained backbone")
+            yield
+    finally:
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)
+
+
 def _folder(model: Path, config: dict[str, Any], ranks: Ranks) -> Path:
     """Where the checkpoints of this very configuration are; those of another one, left by a run that stopped, go."""
     digest = hashlib.sha256(json.dumps(config, sort_keys=True, default=str).encode()).hexdigest()[:12]
@@ -80,14 +104,9 @@ def _folder(model: Path, config: dict[str, Any], ranks: Ranks) -> Path:
     if ranks.rank == 0:
         for other in model.glob("checkpoints-*"):
             if other != folder:
-                say(f"finetune: {config_changed(other)}")
+                say("finetune: the configuration has changed since the run was stopped; beginning anew")
                 remove(other)
     return folder
-
-
-def config_changed(folder: Path) -> str:
-    """What is said of checkpoints that another configuration left."""
-    return f"the configuration has changed since {folder.name} was written; beginning anew"
 
 
 def _tell(plan: Plan, config: str, ranks: Ranks) -> None:

@@ -28,7 +28,7 @@ from components.artifacts.weights import Weights
 from components.errors import GeoductError
 from components.finetune.optimisers import layer_groups
 from components.finetune.weights import Matched, load_backbone
-from components.learning.foundation import require_backbone
+from components.learning.foundation import require_parts
 from components.learning.learner import Learner
 from components.learning.task import Schedule, schedule_of
 
@@ -44,6 +44,8 @@ def bands_of(model_args: Mapping[str, Any]) -> list[str] | None:
     """The names of the bands that a backbone is told to take, if it is told any."""
     own = backbone_arguments(model_args)
     bands = own.get("bands", own.get("model_bands"))
+    if isinstance(bands, dict) and len(bands) == 1:
+        [bands] = bands.values()  # by modality, as TerraMind's are
     return [str(band) for band in bands] if isinstance(bands, list) else None
 
 
@@ -87,8 +89,7 @@ class Tuned(Learner):
     def configure_models(self) -> None:
         """Build the network; the backbone first and on its own, so that weights are there before LoRA is."""
         args = self.model_args
-        if isinstance(args.get("backbone"), str):
-            require_backbone(args["backbone"])
+        require_parts(args)
         if self.weights is not None:
             own = backbone_arguments(args)
             # Taken apart like this by TerraTorch's factory too; what is left is for the wrapper that it may lay around.
@@ -133,14 +134,14 @@ class Tuned(Learner):
         truth = batch[self.truth_name]
         loss = self._losses(self._output(batch), truth, self.train_loss_handler)
         self.log("train/loss", loss, batch_size=len(truth))
-        return self.learned(loss, int((truth != IGNORE).sum()), batch, batch_idx)
+        return self.learned(loss, (truth != IGNORE).sum(), batch, batch_idx)
 
     def validation_step(self, batch: Any, batch_idx: int, dataloader_idx: int = 0) -> None:
         truth = batch[self.truth_name]
         output = self._output(batch)
         loss = self._losses(output, truth, self.val_loss_handler)
         self.log("val/loss", loss, batch_size=len(truth), sync_dist=True)
-        self.judged(loss, int((truth != IGNORE).sum()), output.output, truth)
+        self.judged(loss, (truth != IGNORE).sum(), output.output, truth)
 
     def on_train_epoch_end(self) -> None:
         """In place of TerraTorch's, whose scores cost more than a step of a small network."""
@@ -192,13 +193,13 @@ class Tuned(Learner):
         return loss
 
 
-class SegmentationTask(Tuned, TerraTorchSegmentationTask):
+class SegmentationTask(Tuned, TerraTorchSegmentationTask):  # type: ignore[misc]  # terratorch has no types
     """TerraTorch's SemanticSegmentationTask: a class for each pixel."""
 
     truth_name = "mask"
 
 
-class ClassificationTask(Tuned, TerraTorchClassificationTask):
+class ClassificationTask(Tuned, TerraTorchClassificationTask):  # type: ignore[misc]  # terratorch has no types
     """TerraTorch's ClassificationTask: a class for each patch."""
 
     truth_name = "label"

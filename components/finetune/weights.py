@@ -150,6 +150,8 @@ def rename(encoder: nn.Module, tensors: Tensors) -> dict[str, torch.Tensor]:
     own = encoder.state_dict()
     wrappers = {"", *(name.partition(".")[0] + "." for name in own)}
     plain = {name.replace("_timm_module.", ""): values for name, values in tensors.items()}
+    while outer := next((off for off in _WRAPPINGS if all(name.startswith(off) for name in plain)), None):
+        plain = {name.removeprefix(outer): values for name, values in plain.items()}
     choices = [(off, on) for off in ("", *_WRAPPINGS) for on in sorted(wrappers)]
 
     def renamed(off: str, on: str) -> dict[str, torch.Tensor]:

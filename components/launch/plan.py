@@ -39,6 +39,7 @@ _PASSED = (
     "EARTHENGINE_PROJECT",
     "EARTHENGINE_URL",
     "GOOGLE_CLOUD_PROJECT",
+    "HF_ENDPOINT",
     "http_proxy",
     "https_proxy",
     "no_proxy",
@@ -107,7 +108,7 @@ def command_line(spec: Spec, arguments: Mapping[str, Any]) -> list[str]:
         GeoductError: an argument is refused.
     """
     given, _ = spec.bind(arguments)
-    words = ["geoduct", spec.name]
+    words = ["geoduct", *spec.name.split()]  # a tool's name is two words
     for slot in spec.slots:
         if slot.name in given:
             location = _location(given[slot.name])

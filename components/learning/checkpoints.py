@@ -25,9 +25,6 @@ from components.learning.learner import Learner
 from components.progress import say
 from components.ranks import Ranks
 
-MONITOR = "val_macro_f1"
-"""The score that decides which epoch is best, and when there is nothing more to gain."""
-
 KEPT = 2
 """So many checkpoints stay. Best weights too: the two checkpoints lie at most one epoch's end apart."""
 
@@ -129,7 +126,9 @@ class Checkpoints(Checkpoint):
         assert isinstance(pl_module, Learner)
         epoch, previous = trainer.current_epoch, self.best
         row: Row = {"epoch": epoch, **pl_module.scores}
-        improved = previous is None or row[MONITOR] > self.history[previous][MONITOR]
+        score, way = pl_module.ranking
+        sign = 1 if way == "max" else -1
+        improved = previous is None or sign * row[score] > sign * self.history[previous][score]
         self.history.append(row)
         self.best = epoch if improved else previous
         self.over = trainer.should_stop
@@ -213,8 +212,9 @@ def _whole(path: Path, write: Callable[[Path], None], *, rename: bool = True) ->
 
 
 def _tell(verb: str, trainer: Trainer, row: Row, improved: bool) -> None:
+    words = {"val_loss": "val loss", "val_macro_f1": "macro-F1", "val_accuracy": "accuracy"}
+    scores = "".join(f", {word} {row[score]:.4f}" for score, word in words.items() if score in row)
     say(
-        f"{verb}: epoch {trainer.current_epoch + 1}/{trainer.max_epochs}: loss {row['train_loss']:.4f}, "
-        f"val loss {row['val_loss']:.4f}, macro-F1 {row['val_macro_f1']:.4f}, accuracy {row['val_accuracy']:.4f}"
+        f"{verb}: epoch {trainer.current_epoch + 1}/{trainer.max_epochs}: loss {row['train_loss']:.4f}{scores}"
         f"{' (best so far)' if improved else ''}"
     )

@@ -18,13 +18,14 @@ import torch.distributed as dist
 from lightning import LightningDataModule, Trainer
 from lightning.fabric.plugins.environments.cluster_environment import ClusterEnvironment
 from lightning.pytorch.callbacks import Callback, EarlyStopping, TQDMProgressBar
+from lightning.pytorch.loggers import Logger
 from lightning.pytorch.strategies import DDPStrategy
 from lightning.pytorch.trainer.states import TrainerStatus
 from torch.distributed import TCPStore  # type: ignore[attr-defined]  # torch does not say that it re-exports it
 
 from components.blocks import cores
 from components.errors import GeoductError, Halted
-from components.learning.checkpoints import MONITOR, Checkpoints, Row
+from components.learning.checkpoints import Checkpoints, Row
 from components.learning.learner import Learner
 from components.learning.stopping import Stopping
 from components.ranks import Ranks
@@ -201,6 +202,7 @@ def fit(
     clip: float | None = None,
     clip_by: Literal["norm", "value"] = "norm",
     callbacks: Sequence[Callback] = (),
+    logger: Logger | None = None,
     idle_weights: bool = False,
     accelerator: Accelerator = "auto",
     interval: float = CHECKPOINT_INTERVAL,
@@ -213,12 +215,13 @@ def fit(
         folder: of the checkpoints; a run that was stopped is taken up from what it left there.
         ranks: who shares each epoch's batches; the gradients are averaged over them.
         epochs: at most so many.
-        patience: stop after so many epochs in which the macro-F1 of the val split did not improve; 0 = never.
+        patience: stop after so many epochs in which the task's ranking did not improve; 0 = never.
         precision: as Lightning names it; `mixed` computes in the shorter format where torch deems it safe.
         accumulate: batches whose gradients are added up before each step.
         clip: the largest that the gradients may be.
         clip_by: what is limited, their `norm` over all weights or each `value`.
         callbacks: more of them; their state is in the checkpoints.
+        logger: told of losses and scores as they come.
         idle_weights: whether weights that learn may have no part in the loss, which several ranks have to look for.
         accelerator: what to compute on.
         interval: seconds after which a checkpoint is written within an epoch.
@@ -232,7 +235,7 @@ def fit(
     # Whatever counts or averages batches has to have seen this one before a checkpoint is written after it.
     crew: list[Callback] = [*callbacks, checkpoints, Stopping(checkpoints, ranks, interval)]
     if patience:
-        crew.append(EarlyStopping(MONITOR, mode="max", patience=patience, verbose=False))
+        crew.append(EarlyStopping(task.ranking[0], mode=task.ranking[1], patience=patience, verbose=False))
     watched = sys.stderr.isatty()
     if watched:
         crew.append(TQDMProgressBar(leave=False))
@@ -249,7 +252,7 @@ def fit(
         gradient_clip_algorithm=clip_by if clip is not None else None,
         callbacks=crew,
         default_root_dir=folder,
-        logger=False,
+        logger=logger or False,
         enable_model_summary=False,
         enable_progress_bar=watched,
         num_sanity_val_steps=0,

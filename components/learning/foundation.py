@@ -10,7 +10,7 @@ from copy import deepcopy
 from typing import Any
 
 import torch
-from terratorch.registry import BACKBONE_REGISTRY, MODEL_FACTORY_REGISTRY
+from terratorch.registry import BACKBONE_REGISTRY, DECODER_REGISTRY, MODEL_FACTORY_REGISTRY, NECK_REGISTRY
 from torch import nn
 
 from components.artifacts.model import Architecture, Task
@@ -38,7 +38,7 @@ class Foundation(nn.Module):
     def __init__(self, task: Task, size: int, model_args: Mapping[str, Any]) -> None:
         super().__init__()
         self.size, self.backbone = size, str(model_args["backbone"])
-        require_backbone(self.backbone)
+        require_parts(model_args)
         factory = MODEL_FACTORY_REGISTRY.build(FACTORY)
         # The factory takes its arguments apart.
         self.network: nn.Module = factory.build_model(task, **deepcopy(dict(model_args)))
@@ -77,19 +77,22 @@ def _multiple(network: nn.Module) -> int:
     return 2 * int(patch if isinstance(patch, int) else patch[-1])
 
 
-def require_backbone(name: str) -> None:
-    """Refuse what TerraTorch's registry does not have.
+def require_parts(model_args: Mapping[str, Any]) -> None:
+    """Refuse a backbone, a neck or a decoder that TerraTorch's registries do not have.
 
     Raises:
-        GeoductError: no such backbone; the nearest names are given.
+        GeoductError: no such part; the nearest name is given.
     """
-    if name in BACKBONE_REGISTRY:
-        return
-    known = [str(entry) for source in BACKBONE_REGISTRY._sources.values() for entry in source]
-    hint = nearest(name, known)
-    if "did you mean" not in hint:
-        hint = "; for instance 'prithvi_eo_v2_300' or 'timm_convnext_tiny'"
-    raise GeoductError(f"the backbone {name!r} is not in TerraTorch's registry{hint}")
+    necks = [("neck", neck.get("name"), NECK_REGISTRY) for neck in model_args.get("necks") or []]
+    for what, name, registry in (
+        ("backbone", model_args.get("backbone"), BACKBONE_REGISTRY),
+        *necks,
+        ("decoder", model_args.get("decoder"), DECODER_REGISTRY),
+    ):
+        if isinstance(name, str) and name not in registry:
+            near = nearest(name, {str(entry) for source in registry._sources.values() for entry in source})
+            hint = near if "did you mean" in near else ""  # the registry of backbones has thousands
+            raise GeoductError(f"the {what} {name!r} is not in TerraTorch's registry{hint}")
 
 
 def architecture_of(task: Task, size: int, model_args: Mapping[str, Any]) -> Architecture:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from lightning import LightningModule
@@ -44,8 +44,11 @@ class Learner(LightningModule):
     batch_flag = "--batch-size"
     """What a user changes to take fewer patches at a time."""
 
+    ranking: tuple[str, Literal["min", "max"]] = ("val_macro_f1", "max")
+    """The score that decides which epoch is best, and when there is nothing more to gain; and which way."""
+
     scores: dict[str, float]
-    """The `SCORES` of the epoch that ended last."""
+    """Of the epoch that ended last: the `SCORES`, unless a subclass has others."""
     train_loss: MeanMetric
     """Over the batches of the epoch so far, weighted by their labels."""
 
@@ -61,17 +64,19 @@ class Learner(LightningModule):
         """Make ready: how many classes there are, and the seed of what the network draws."""
         self.seed = seed
         self.scores = {}
-        self.train_loss, self.val_loss = MeanMetric(), MeanMetric()
+        # Their own look for NaN would make a GPU wait after each batch.
+        self.train_loss, self.val_loss = MeanMetric(nan_strategy="disable"), MeanMetric(nan_strategy="disable")
         self.confusion = MulticlassConfusionMatrix(classes, ignore_index=IGNORE)
 
     def on_train_epoch_start(self) -> None:
         # Order, turns and dropout follow from numbers alone: a run that resumes needs no generator's state.
-        self.trainer.train_dataloader.set_epoch(self.current_epoch)
+        loader: Any = self.trainer.train_dataloader
+        loader.set_epoch(self.current_epoch)
 
     def on_train_batch_start(self, batch: Any, number: int) -> None:
         torch.manual_seed(hash((self.seed, self.current_epoch, self.global_rank, number)) % 2**63)
 
-    def learned(self, loss: torch.Tensor, labels: int, batch: Any, number: int) -> torch.Tensor:
+    def learned(self, loss: torch.Tensor, labels: int | torch.Tensor, batch: Any, number: int) -> torch.Tensor:
         """Take a training batch's loss, the mean over so many labels, into the score, and hand it back.
 
         Raises:
@@ -86,7 +91,7 @@ class Learner(LightningModule):
         self.train_loss.update(loss.detach(), labels)
         return loss
 
-    def judged(self, loss: torch.Tensor, labels: int, logits: torch.Tensor, truth: torch.Tensor) -> None:
+    def judged(self, loss: torch.Tensor, labels: int | torch.Tensor, logits: torch.Tensor, truth: torch.Tensor) -> None:
         """Take a validation batch's loss, the mean over so many labels, and its logits into the scores."""
         self.val_loss.update(loss, labels)
         self.confusion.update(logits, truth)

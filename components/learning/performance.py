@@ -79,7 +79,13 @@ class Performance(Callback):
         self._work += self._ended - self._began
         if pl_module.device.type == "cuda" and self._ended - self._looked >= LOOK_INTERVAL:
             self._looked = self._ended
-            self._busy.append(torch.cuda.utilization(pl_module.device) / 100)
+            self._look(pl_module.device)
+
+    def _look(self, device: torch.device) -> None:
+        try:
+            self._busy.append(torch.cuda.utilization(device) / 100)
+        except Exception:  # NVML has an error of its own for each driver and slice of a GPU that does not tell
+            self._looked = float("inf")
 
     def on_validation_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._judging = time.monotonic()

@@ -86,7 +86,8 @@ class PatchTask(Learner):
 
     def trained(self) -> nn.Module:
         """The network."""
-        return self.network
+        network: nn.Module = self.network
+        return network
 
     def names(self, batch: Batch) -> list[str]:
         """The ids of a batch's patches."""

