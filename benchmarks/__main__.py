@@ -5,7 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 
-NAMES = ("startup", "launchers", "reader", "finetune", "predict", "memory", "wire")
+NAMES = ("startup", "launchers", "reader", "finetune", "predict", "memory", "wire", "tile", "dvc")
 
 
 def main() -> None:

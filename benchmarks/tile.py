@@ -4,12 +4,13 @@ The archive is simulated (10980 x 10980 pixels of 10 m, 12 bands, 4 dates, unles
 What acquire takes is set against bare reads of the same files through dask's threads and rasterio, whose pixels are
 thrown away: as they are stored, and on the 10 m grid that acquire writes. acquire also encodes and writes.
 
-The disk has to hold the archive (2 GB a date) and the cube (2 GB a date) at the same time.
+The disk has to hold the archive, the cube and the composite at the same time: some 4 GB a date.
 """
 
 from __future__ import annotations
 
 import argparse
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -102,6 +103,10 @@ def main(arguments: list[str] | None = None) -> None:
         bare(Path(given.bare[1]), given.bare[0])
         return
     with tempfile.TemporaryDirectory() as folder:
+        needed = given.dates * 4e9 * (given.size / 10980) ** 2
+        if shutil.disk_usage(folder).free < needed:
+            print(f"not measured: {folder} has less than {needed / 1e9:.0f} GB free; TMPDIR names another place")
+            return
         archive = given.archive or Path(folder) / "archive"
         if given.archive is None:
             words = ["--archive", str(archive), "--size", str(given.size), "--dates", str(given.dates), "--no-truth"]

@@ -9,6 +9,7 @@ environment.
 from __future__ import annotations
 
 import importlib
+import logging
 from collections.abc import Iterator
 from concurrent.futures import CancelledError, Executor
 from contextlib import contextmanager
@@ -41,6 +42,8 @@ def cluster(scheduler: str) -> Iterator[tuple[Executor, int]]:
             f"--scheduler {scheduler} cannot be reached; expected a dask scheduler's address, such as "
             f"tcp://127.0.0.1:8786 ({reason})"
         ) from None
+    # what it logs of a lost connection, with a traceback, is told once and in our sentence
+    logging.getLogger("distributed.client").setLevel(logging.CRITICAL)
     with client:
         try:
             client.wait_for_workers(1, timeout=PATIENCE)

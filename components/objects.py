@@ -176,6 +176,8 @@ def _store() -> S3FileSystem:
     return S3FileSystem(
         use_listings_cache=False,
         skip_instance_cache=True,
+        anon=os.environ.get("AWS_NO_SIGN_REQUEST", "").lower() in ("yes", "true", "1"),
+        requester_pays=os.environ.get("AWS_REQUEST_PAYER") == "requester",
         config_kwargs={"retries": {"mode": "standard", "max_attempts": 5}, "max_pool_connections": 2 * TRANSFERS},
     )
 

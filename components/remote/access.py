@@ -147,13 +147,15 @@ class Cdse:
 class S3:
     """Objects in any S3: URLs signed for an hour with the credentials, endpoint and region that AWS's own tools use.
 
-    Without credentials, or with AWS_NO_SIGN_REQUEST as GDAL has it, the URLs are not signed: public buckets.
+    Without credentials, or with AWS_NO_SIGN_REQUEST as GDAL has it, the URLs are not signed: public buckets. With
+    AWS_REQUEST_PAYER=requester, as GDAL has it too, we agree to pay for what a bucket makes its readers pay for.
     """
 
     SECONDS = 3600
 
     def __init__(self, environment: Mapping[str, str]) -> None:
         self._environment = environment
+        self._payer = environment.get("AWS_REQUEST_PAYER")
         self._clients: dict[bool, Any] = {}
         self._lock = threading.Lock()
 
@@ -197,10 +199,13 @@ class S3:
         from botocore.exceptions import BotoCoreError
 
         url = urlsplit(href)
-        asked = {"Bucket": url.netloc, "Key": url.path.lstrip("/")}
+        asked, headers = {"Bucket": url.netloc, "Key": url.path.lstrip("/")}, {}
+        if self._payer:
+            asked["RequestPayer"] = self._payer
+            headers["x-amz-request-payer"] = self._payer  # it is part of what is signed
         client = self._client(url.netloc == "eodata")
         try:
-            return Signed(client.generate_presigned_url("get_object", Params=asked, ExpiresIn=self.SECONDS))
+            return Signed(client.generate_presigned_url("get_object", Params=asked, ExpiresIn=self.SECONDS), headers)
         except BotoCoreError as error:
             raise RemoteError(f"its URL cannot be signed: {' '.join(str(error).split())}") from None
 

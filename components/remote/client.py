@@ -144,11 +144,11 @@ class Client:
             RemoteError: there is none, or it is a refusal.
         """
 
-        def once() -> bytes:
-            with self._ask(method, url, headers, body) as answer:
+        def ask(signed: Signed) -> bytes:
+            with self._ask(method, signed.url, {**headers, **signed.headers}, body) as answer:
                 return self._body(answer)
 
-        return self._patiently(once)
+        return self._patiently(lambda: self._signed(url, ask))
 
     def part(self, href: str, first: int, last: int) -> Part:
         """Bytes `first` to `last` of a file, both included, or up to its end.
@@ -156,18 +156,17 @@ class Client:
         Raises:
             RemoteError: the file cannot be read, or its server serves no parts of files.
         """
+        return self._patiently(lambda: self._signed(href, lambda signed: self._part(signed, first, last)))
 
-        def once() -> Part:
-            signed = self._access.sign(href)
-            try:
-                return self._part(signed, first, last)
-            except RemoteError as error:
-                # A signature may have expired since; a new one is no further try, and is asked for once.
-                if error.status not in EXPIRED or not self._access.renew(href, signed):
-                    raise
-            return self._part(self._access.sign(href), first, last)
-
-        return self._patiently(once)
+    def _signed(self, href: str, ask: Callable[[Signed], T]) -> T:
+        signed = self._access.sign(href)
+        try:
+            return ask(signed)
+        except RemoteError as error:
+            # A signature may have expired since; a new one is no further try, and is asked for once.
+            if error.status not in EXPIRED or not self._access.renew(href, signed):
+                raise
+        return ask(self._access.sign(href))
 
     def _part(self, signed: Signed, first: int, last: int) -> Part:
         # Compressed on the way, the bytes would not be those of the range.

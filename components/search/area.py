@@ -55,6 +55,17 @@ def _from_bbox(bbox: Bounds) -> Area:
     return Area(shapely.box(west, south, east, north), said)
 
 
+class _NoArea(Exception):
+    """A document that is GeoJSON perhaps, but of no area."""
+
+
+def _refuse_crs(document: Any, said: str) -> None:
+    """Refuse a CRS other than that of GeoJSON, stated as GeoJSON of 2008 could and many programs still do."""
+    match document:
+        case {"crs": {"properties": {"name": str(name)}}} if not name.endswith(("CRS84", ":4326")):
+            raise GeoductError(f"{said} states the CRS {name}; expected longitude and latitude (WGS 84), as of GeoJSON")
+
+
 def _geometries(document: Any) -> list[Any]:
     match document:
         case {"type": "FeatureCollection", "features": list(features)}:
@@ -63,14 +74,16 @@ def _geometries(document: Any) -> list[Any]:
             return [geometry]
         case {"type": "Polygon" | "MultiPolygon", "coordinates": list()}:
             return [document]
-    raise GeoductError("expected a Polygon or MultiPolygon, alone or in features")
+    raise _NoArea("expected a Polygon or MultiPolygon, alone or in features")
 
 
 def _from_geojson(aoi: Source) -> Area:
     said = f"--aoi {aoi.path}"
     try:
-        geometries = [shapely.geometry.shape(g) for g in _geometries(json.loads(aoi.path.read_bytes()))]
-    except GeoductError as error:
+        document = json.loads(aoi.path.read_bytes())
+        _refuse_crs(document, said)
+        geometries = [shapely.geometry.shape(g) for g in _geometries(document)]
+    except _NoArea as error:
         raise GeoductError(f"{said} holds no area; {error}") from None
     except (ValueError, TypeError, OSError, shapely.errors.ShapelyError):
         raise GeoductError(f"{said} is no GeoJSON file; expected a polygon in longitude and latitude") from None

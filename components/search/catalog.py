@@ -18,6 +18,8 @@ from urllib.parse import urljoin
 import pystac
 import shapely
 
+from components import objects
+from components.artifacts.base import MANIFEST
 from components.artifacts.scenelist import SCENES
 from components.artifacts.source import Source
 from components.artifacts.stac import MALFORMED
@@ -62,8 +64,9 @@ def _candidates(location: str, query: Query, client: Client) -> Iterator[pystac.
         yield from earthengine.images(query, EarthEngine(client, os.environ))
         return
     if is_parquet(location):
-        yield from rows(Source(location).path, query)
+        yield from rows(location, query, client)
         return
+    location = _fetched(location)
     if folders := _safe_folders(location):
         if query.collection not in (None, COLLECTION):
             hint = nearest(query.collection, [COLLECTION])
@@ -85,6 +88,13 @@ def _candidates(location: str, query: Query, client: Client) -> Iterator[pystac.
             yield from _walk_all(pystac.Catalog.from_file(href, stac_io=documents), query)
         case _:
             raise GeoductError(f"{shown(location)} is JSON, but no STAC catalog, collection, item or API landing page")
+
+
+def _fetched(location: str) -> str:
+    """Where an artifact (a SceneList) on object storage lies on this machine; everything else is read where it is."""
+    if objects.is_object(location) and not location.endswith(".json") and objects.manifest(location, MANIFEST):
+        return str(objects.fetch(location, None, MANIFEST))
+    return location
 
 
 def _safe_folders(location: str) -> list[Path]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import subprocess
 import sys
@@ -10,6 +11,9 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import distributed
+
+FEW_FAILURES = {"DASK_DISTRIBUTED__SCHEDULER__ALLOWED_FAILURES": "1"}
+"""A block may kill one worker, but not two; by default it may kill three, and each takes seconds to start."""
 
 
 class Cluster:
@@ -27,7 +31,9 @@ class Cluster:
     def _start(self, *words: object) -> subprocess.Popen[bytes]:
         command = [sys.executable, "-m", "dask", *map(str, words)]
         with (self._folder / "log").open("ab") as log:
-            process = subprocess.Popen(command, stdout=log, stderr=log, cwd=self._folder)
+            process = subprocess.Popen(
+                command, stdout=log, stderr=log, cwd=self._folder, env={**os.environ, **FEW_FAILURES}
+            )
         self._processes.append(process)
         return process
 
@@ -39,6 +45,15 @@ class Cluster:
         (address,) = set(self.client.nthreads()) - before
         self.workers[address] = process
         return address
+
+    def top_up(self, count: int) -> None:
+        """Have so many workers alive and known; returns when those that died are forgotten."""
+        for address in [address for address, process in self.workers.items() if process.poll() is not None]:
+            del self.workers[address]
+        while not set(self.client.nthreads()) <= self.workers.keys():
+            pass
+        while len(self.workers) < count:
+            self.add_worker()
 
     def send(self, address: str, number: signal.Signals) -> None:
         """Send a worker's process a signal."""
@@ -61,8 +76,7 @@ def cluster(folder: Path, workers: int = 2) -> Iterator[Cluster]:
     """A cluster that ends with the context."""
     found = Cluster(folder)
     try:
-        for _ in range(workers):
-            found.add_worker()
+        found.top_up(workers)
         yield found
     finally:
         found.stop()

@@ -76,6 +76,11 @@ class RangeServer:
         self._thread.join()
         self._server.server_close()
 
+    @property
+    def most_connections(self) -> int:
+        """How many connections were open at the same time, at most."""
+        return self._server.open_most
+
     def sent(self, suffix: str = "") -> int:
         """Bytes of bodies sent for paths that end in `suffix`."""
         return sum(r.sent for r in self.requests if r.path.endswith(suffix))
@@ -89,6 +94,9 @@ class _Server(ThreadingHTTPServer):
     gate: Gate | None
     post: Post | None
     connections = 0
+    lock = threading.Lock()
+    open_now = 0
+    open_most = 0
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -97,8 +105,16 @@ class _Handler(BaseHTTPRequestHandler):
 
     def setup(self) -> None:
         super().setup()
-        self.server.connections += 1
-        self.number = self.server.connections
+        with self.server.lock:
+            self.server.connections += 1
+            self.number = self.server.connections
+            self.server.open_now += 1
+            self.server.open_most = max(self.server.open_most, self.server.open_now)
+
+    def finish(self) -> None:
+        with self.server.lock:
+            self.server.open_now -= 1
+        super().finish()
 
     def do_GET(self) -> None:
         parts = urlsplit(self.path)

@@ -86,6 +86,18 @@ def test_whatever_fails_the_bytes_are_those_of_the_disk(
     assert sum(proxy.spoilt.values()) >= 0.2 * len(proxy.log)
 
 
+def test_connections_are_few_and_used_again_however_many_workers(
+    catalog: Path, near: SceneCube, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(client, "CONNECTIONS", 3)
+    with RangeServer(catalog) as server:
+        acquire(catalog=f"{server.url}/catalog.json", scenes=str(tmp_path / "s.zarr"), bands=BANDS, workers=16)
+        assert server.most_connections <= 3
+        assert len({request.connection for request in server.requests}) <= 3
+        assert len(server.requests) > 16
+    assert SceneCube.open(tmp_path / "s.zarr").digest == near.digest
+
+
 def down_from(scene: str) -> Script:
     """The network is gone as soon as pixels of that scene are asked for."""
     gone = False

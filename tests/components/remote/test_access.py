@@ -165,6 +165,16 @@ def test_s3_urls_are_signed_only_with_credentials(monkeypatch: pytest.MonkeyPatc
 
 
 @pytest.mark.usefixtures("no_aws")
+def test_who_agrees_to_pay_says_so_and_signs_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "key")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "secret")
+    found = S3({"AWS_REQUEST_PAYER": "requester"}).sign("s3://bucket/b.tif")
+    assert found.headers == {"x-amz-request-payer": "requester"}
+    assert "SignedHeaders=host%3Bx-amz-request-payer" in found.url
+    assert S3({}).sign("s3://bucket/b.tif").headers == {}
+
+
+@pytest.mark.usefixtures("no_aws")
 def test_a_name_that_no_bucket_can_have_is_told() -> None:
     with pytest.raises(RemoteError, match=r"^its URL cannot be signed: .*Invalid bucket name"):
         S3({}).sign("s3://no bucket/b.tif")

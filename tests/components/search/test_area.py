@@ -47,6 +47,7 @@ def test_geojson_in_every_wrapping(tmp_path: Path, document: dict[str, Any]) -> 
         (polygon((500000, 7100000), (501000, 7100000), (501000, 7101000)), "spans x 500000 to 501000"),
         ({"type": "FeatureCollection", "features": []}, "is empty"),
         ({"type": "Point", "coordinates": [0, 0]}, "expected a Polygon or MultiPolygon"),
+        ({**TRIANGLE, "crs": {"properties": {"name": "EPSG:3035"}}}, "states the CRS EPSG:3035; expected longitude"),
         ("<kml/>", "is no GeoJSON file"),
         ({"type": "Polygon", "coordinates": [["a"]]}, "is no GeoJSON file"),
     ],

@@ -16,6 +16,7 @@ from components.search.area import area_of
 from components.search.catalog import find
 from components.search.query import Query
 from components.search.select import Found
+from tests.services.range_server import RangeServer
 
 rustac = pytest.importorskip("rustac", reason="the extra 'catalogs' is not installed")
 
@@ -35,7 +36,7 @@ def recorded(shared_data: Path, tmp_path_factory: pytest.TempPathFactory) -> tup
     return path / "items.json", path / "items.parquet"
 
 
-def run(path: Path, **parameters: Any) -> Found:
+def run(path: Path | str, **parameters: Any) -> Found:
     query = {"collection": None, "start": None, "end": None, "max_cloud": 100.0, "max_scenes": None, **parameters}
     area = area_of(query.pop("bbox", None), None)
     return find(str(path), Query.parse(area=area, **query), Client())
@@ -59,6 +60,24 @@ def test_the_same_as_from_json(recorded: tuple[Path, Path], parameters: dict[str
         assert ours.datetime == theirs.datetime
         assert {**ours.properties, "datetime": None} == {**theirs.properties, "datetime": None}
         assert {k: a.to_dict() for k, a in ours.assets.items()} == {k: a.to_dict() for k, a in theirs.assets.items()}
+
+
+def test_from_a_server_only_what_is_needed_is_read(recorded: tuple[Path, Path], tmp_path: Path) -> None:
+    items = pystac.ItemCollection.from_file(str(recorded[0])).to_dict()["features"]
+    made = [{**item, "id": f"{item['id']}-{n}"} for n in range(40) for item in items]
+    made = sorted(made, key=lambda item: item["properties"]["datetime"])
+    rustac.write_sync(str(tmp_path / "whole.parquet"), made)
+    pq.write_table(pq.read_table(tmp_path / "whole.parquet"), tmp_path / "items.parquet", row_group_size=50)
+    with RangeServer(tmp_path) as server:
+        query = {"start": "2020-06-11", "end": "2020-06-16"}
+        found = run(f"{server.url}/items.parquet?sig=token", **query)
+        assert [i.id for i in found.items] == [i.id for i in run(tmp_path / "items.parquet", **query).items] != []
+        assert server.sent() < 0.6 * (tmp_path / "items.parquet").stat().st_size
+        with pytest.raises(GeoductError, match=r"/none.parquet cannot be read: HTTP 404 Not Found$"):
+            run(f"{server.url}/none.parquet?sig=token")
+        (tmp_path / "a.parquet").write_text("<html>")
+        with pytest.raises(GeoductError, match=r"^http.*/a.parquet cannot be read as Parquet: "):
+            run(f"{server.url}/a.parquet?sig=token")
 
 
 def test_an_unknown_collection_is_told(recorded: tuple[Path, Path]) -> None:
