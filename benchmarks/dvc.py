@@ -19,6 +19,8 @@ from pathlib import Path
 
 from s3fs import S3FileSystem
 
+from components.artifacts.scenecube import SceneCube
+
 SERVICE = Path(__file__).parents[1] / "tests" / "services" / "s3.sh"
 ACCOUNT = {
     "AWS_ACCESS_KEY_ID": "geoduct",
@@ -71,7 +73,7 @@ def one_round(scenes: Path, folder: Path) -> dict[str, float]:
     shutil.rmtree(project / ".dvc" / "cache")
     found["s3fs get"] = seconds(lambda: store.get(f"{prefix}/plain", str(folder / "plain"), recursive=True))
     found["dvc pull"] = seconds(lambda: dvc(project, "pull"))
-    subprocess.run([sys.executable, "-m", "components", "verify", str(project / "scenes.zarr")], check=True)
+    SceneCube.open(project / "scenes.zarr").verify()
     store.rm(prefix, recursive=True)
     shutil.rmtree(project)
     shutil.rmtree(folder / "plain")
