@@ -172,7 +172,7 @@ def test_a_scheduler_that_dies_is_told_and_what_is_read_is_kept(
         FaultyProxy(server.url, lambda asked: None) as proxy,
         cluster(tmp_path, workers=1) as one,
     ):
-        held = hold(proxy, after=20, count=1)
+        held = hold(proxy, after=10, count=1)
         words = ["acquire", "--catalog", f"{proxy.url}/catalog.json", "--scenes", tmp_path / "s", "--bands", *BANDS]
         process = start(*words, "--scheduler", one.address, GEODUCT_LAUNCHER="host")
         assert held.wait(120)
