@@ -24,6 +24,8 @@ $(READY): requirements.lock pyproject.toml
 .PHONY: setup
 setup: $(READY) ## Install everything into .venv, by the hashes in requirements.lock
 
+# Triton builds kernels with a C compiler, which images do not have; torch does without Triton, but not with half of it.
+NO_COMPILER := --no-emit-package triton
 RESOLVE := uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate --no-header
 
 .PHONY: lock
@@ -32,6 +34,7 @@ lock: $(READY) ## Resolve pyproject.toml anew into requirements.lock, and into t
 	$(RESOLVE) containers/build.in --output-file containers/build.lock
 	$(RESOLVE) pyproject.toml --constraint requirements.lock --output-file containers/data.lock
 	$(RESOLVE) pyproject.toml --extra finetune --constraint requirements.lock --output-file containers/learn.lock \
+	  $(NO_COMPILER) \
 	  $$(sed -n 's/^\([^ =]*\)==[^ ;]* .$$/--no-emit-package \1/p' containers/data.lock) # learn stands upon data
 
 .PHONY: demo

@@ -5,7 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 
-NAMES = ("startup", "launchers", "reader", "predict", "memory", "wire", "tile", "dvc")
+NAMES = ("startup", "launchers", "reader", "finetune", "predict", "memory", "wire", "tile", "dvc")
 
 
 def main() -> None:

@@ -19,6 +19,7 @@ TOOLS = {
     "verify": "Re-read an artifact and compare every byte with its manifest.",
     "experiment": "Say which experiment is active, or write params.yaml for another one.",
     "hpc": "On a supercomputer: the environment of a site, a check before the first job (geoduct hpc --help).",
+    "weights": "Fetch or convert the weights of a foundation model (geoduct weights --help).",
 }
 
 
@@ -155,6 +156,10 @@ def dispatch(arguments: list[str]) -> int:
             from components.hpc.command import main as hpc
 
             return hpc(rest)
+        case ["weights", *rest]:
+            from components.weights.command import main as weights
+
+            return weights(rest)
         case [name, *rest] if name in COMPONENTS:
             return _run(name, rest)
         case [name, *_]:

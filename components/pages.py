@@ -7,14 +7,15 @@ from typing import Any
 
 
 def render(template: Path, **context: Any) -> str:
-    """The page that a Jinja template makes of `context`; it may include its neighbours.
+    """The page that a Jinja template makes of `context`.
 
-    A name that the template uses and `context` lacks is an error, not a gap.
+    It may include its neighbours, and another component's templates by their path below `components`. A name that the
+    template uses and `context` lacks is an error, not a gap.
     """
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
     environment = Environment(
-        loader=FileSystemLoader(template.parent),
+        loader=FileSystemLoader([template.parent, Path(__file__).parent]),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,

@@ -15,8 +15,12 @@ COMPONENTS = (
     "label",
     "patch",
     "train",
+    "pretrain",
+    "finetune",
     "evaluate",
+    "compare",
     "predict",
+    "export",
     "publish",
 )
 """In the order of the pipeline."""

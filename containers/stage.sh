@@ -37,8 +37,10 @@ site() {
 
 # Takes away what no run needs: what extensions are compiled from, symbols for debuggers, the packages' own tests, the
 # network services of Arrow, which serves here to read and write Parquet, and those of Amazon beside S3 and logging in to it.
+# Of the types for checkers stay those that are read at run time: by lazy_loader (skimage) and by jsonargparse.
 strip_packages() {
-    find "$1" -type f \( -name '*.a' -o -name '*.h' -o -name '*.hpp' -o -name '*.pyx' -o -name '*.pxd' -o -name '*.pyi' \) -delete
+    find "$1" -type f \( -name '*.a' -o -name '*.h' -o -name '*.hpp' -o -name '*.pyx' -o -name '*.pxd' \) -delete
+    find "$1" -type f -name '*.pyi' -not -name __init__.pyi -not -path '*/typeshed_client/*' -delete
     rm -rf "$1"/pyarrow/*flight* "$1"/pyarrow/libarrow_s3.* "$1"/pyarrow/_s3fs.*
     if [ -d "$1/botocore/data" ]; then
         find "$1/botocore/data" -mindepth 1 -maxdepth 1 -type d \
@@ -94,10 +96,10 @@ for path in sorted(p for p in Path(sys.argv[1]).rglob("*") if not p.is_symlink()
 PYTHON
 }
 
-# Bytecode that is checked against nothing, for a time in it would differ from build to build. What torch keeps for a
-# newer Python in files named after it cannot be compiled.
+# Bytecode that is checked against nothing, for a time in it would differ from build to build. What packages keep for
+# other Pythons, in files named after them, cannot be compiled.
 compile() {
-    "$HOME_OF_ALL/bin/python" -m compileall -q -j 0 --invalidation-mode unchecked-hash -x '/py3[0-9]+_' "$1"
+    "$HOME_OF_ALL/bin/python" -m compileall -q -j 0 --invalidation-mode unchecked-hash -x '/(py3[0-9]+_|_py2\.py$)' "$1"
 }
 
 # Moves the environment to /layers/rest, and its packages of each named part to a tree of their own.

@@ -129,6 +129,11 @@ def main(words: Sequence[str]) -> None:
     try:
         chosen = _parser().parse_args(words)
         {"compile": _compile, "run": _run, "submit": _submit}[chosen.command](chosen)
+    except ModuleNotFoundError as error:
+        if (error.name or "").partition(".")[0] not in ("docker", "kfp", "kfp_server_api"):
+            raise
+        print(f"pipelines: {error.name} is missing; install it with: pip install 'geoduct[kfp]'", file=sys.stderr)
+        sys.exit(2)
     except GeoductError as error:
         print(f"pipelines: {error}", file=sys.stderr)
         sys.exit(2)

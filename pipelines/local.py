@@ -83,7 +83,8 @@ def run_locally(pipeline: Pipeline, values: Mapping[str, Any], root: str, *, cac
             _remove_containers(client)
             storage.remove(work)
         if "error" in answer:
-            raise GeoductError(f"pipeline {pipeline.name} failed: {_reason(client, answer['error'], said, began)}")
+            error = " ".join(_COLOUR.sub("", answer["error"]).split())
+            raise GeoductError(f"pipeline {pipeline.name} failed: {_reason(client, error, said, began)}")
     outputs: dict[str, Any] = answer["outputs"]
     for name in pipeline.outputs:
         for path in _paths(outputs.get(name)):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import logging
-import re
 import sys
 import warnings
 from pathlib import Path
@@ -16,8 +15,6 @@ from pipelines.arguments import named
 from pipelines.cluster import Cluster
 from pipelines.compiling import images
 from pipelines.graph import graph
-
-_COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 
 HERE = Cluster(branches=2)
 """No limits and no second tries: a machine that fails once does so again. The runner has at most two branches on."""
@@ -39,7 +36,7 @@ def work(request: dict[str, Any]) -> dict[str, Any]:
     try:
         task = graph(named(request["pipeline"]), images(), HERE)(**request["values"])
     except Exception as error:  # whatever the runner raises is its way to say that a task failed
-        return {"error": " ".join(_COLOUR.sub("", str(error)).split())}
+        return {"error": str(error)}
     return {"outputs": {name: _plain(value) for name, value in task.outputs.items()}}
 
 

@@ -18,12 +18,12 @@ from components.errors import GeoductError
 from components.progress import track
 
 INDEX = "index.parquet"
-SPLITS = ("train", "val", "test")
 SHARD_BYTES = 32 * 2**20
 """Raw size of a shard of images: large enough for a parallel file system, small enough for a shuffle buffer."""
 COLUMNS = ("id", "split", "block", "row", "col", "valid_fraction", "dominant", "crc32c", "geometry")
 
 Split = Literal["train", "val", "test"]
+SPLITS: tuple[Split, ...] = ("train", "val", "test")
 
 
 class PatchSet(ZarrArtifact):

@@ -1,17 +1,19 @@
-"""Report: what a model is worth, as numbers for DVC, as tables, and as a page for people."""
+"""Report and Comparison: what a model is worth, and what it is worth beside another one.
+
+As numbers for DVC, as tables, and as a page for people.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from components.artifacts.base import Artifact, read_object
 from components.errors import GeoductError
 
 METRICS = "metrics.json"
 PAGE = "report.html"
-TABLES = ("confusion.csv", "confusion_counts.csv", "per_class.csv", "reliability.csv", "baselines.csv", "blocks.csv")
 
 
 def _strangers(value: Any, name: str = "") -> Iterator[str]:
@@ -23,19 +25,27 @@ def _strangers(value: Any, name: str = "") -> Iterator[str]:
 
 
 class Report(Artifact):
-    """A folder: `metrics.json` (numbers only, nested), the CSVs of `TABLES`, and the self-contained `report.html`."""
+    """A folder: `metrics.json` (numbers only, nested), the CSVs of `tables`, and the self-contained `report.html`."""
 
     kind = "Report"
+    tables: ClassVar[tuple[str, ...]] = (
+        "confusion.csv",
+        "confusion_counts.csv",
+        "per_class.csv",
+        "reliability.csv",
+        "baselines.csv",
+        "blocks.csv",
+    )
 
     @property
     def metrics(self) -> dict[str, Any]:
-        """The scores, nested: `model`, `baselines`, `interval`, `gain`, `split`.
+        """The scores, nested; of a Report: `model`, `baselines`, `interval`, `gain`, `split`.
 
         Raises:
             GeoductError: the file is missing, is not JSON, or holds something that is no number.
         """
         file = self.path / METRICS
-        stored = read_object(file, "a Report keeps its scores there")
+        stored = read_object(file, f"a {self.kind} keeps its scores there")
         if (stranger := next(_strangers(stored), None)) is not None:
             raise GeoductError(f"{file}: {stranger!r} is not a number")
         return stored
@@ -47,7 +57,16 @@ class Report(Artifact):
 
     def validate(self) -> None:
         """Check that every file is there and that the scores can be read."""
-        for name in (PAGE, *TABLES):
+        for name in (PAGE, *self.tables):
             if not (self.path / name).is_file():
-                raise GeoductError(f"{self.path} has no {name}; a Report holds {', '.join((METRICS, PAGE, *TABLES))}")
+                held = ", ".join((METRICS, PAGE, *self.tables))
+                raise GeoductError(f"{self.path} has no {name}; a {self.kind} holds {held}")
         _ = self.metrics
+
+
+class Comparison(Report):
+    """The same of two models, scored on the same samples: `metrics` are `baseline`, `candidate`, their `difference`
+    with intervals, the `outcomes` as shares of the samples, and `split`."""
+
+    kind = "Comparison"
+    tables = ("scores.csv", "per_class.csv", "outcomes.csv", "blocks.csv")

@@ -14,12 +14,13 @@ from components.artifacts.base import Artifact
 from components.artifacts.map import NODATA, Map
 from components.artifacts.report import Report
 
-SUMMARISED = ("Map", "Report")
+SUMMARISED = ("Comparison", "Map", "Report")
 """Kinds that have a summary."""
 
 
 def numbers(artifact: Artifact) -> dict[str, float]:
-    """Of a Report its scores; of a Map the share of each class, of pixels mapped, and the mean confidence (0 to 1).
+    """Of a Report or a Comparison its scores; of a Map the share of each class and of pixels mapped, and the mean
+    confidence, all 0 to 1.
 
     Raises:
         GeoductError: the artifact cannot be read.
@@ -32,7 +33,7 @@ def numbers(artifact: Artifact) -> dict[str, float]:
 
 
 def page(artifact: Artifact) -> str:
-    """One HTML page: a Report's own; of a Map its quicklook, legend and numbers.
+    """One HTML page: a Report's or Comparison's own; of a Map its quicklook, legend and numbers.
 
     Raises:
         GeoductError: the artifact cannot be read.

@@ -40,7 +40,7 @@ _STYLE: Any = {
 }
 
 
-def _draw(width: float, height: float, rows: int, columns: int, ratios: tuple[float, ...], paint: Any) -> bytes:
+def draw_svg(width: float, height: float, rows: int, columns: int, ratios: tuple[float, ...], paint: Any) -> bytes:
     """Let `paint` fill the axes of a figure of so many inches, and return it as SVG, without date or version."""
     from matplotlib import rc_context
     from matplotlib.backends.backend_svg import FigureCanvasSVG
@@ -74,7 +74,7 @@ def reliability_chart(bins: Bins) -> bytes:
         )
         below.set(xlim=(0, 1), xlabel="confidence", ylabel="share of samples")
 
-    return _draw(4.8, 4.6, 2, 1, (3, 1), paint)
+    return draw_svg(4.8, 4.6, 2, 1, (3, 1), paint)
 
 
 def training_chart(history: History) -> bytes:
@@ -105,7 +105,7 @@ def training_chart(history: History) -> bytes:
             axes[0].set_yscale("log")
         axes[1].set_ylim(top=1)
 
-    return _draw(11, 3.3, 1, 2, (1, 1), paint)
+    return draw_svg(11, 3.3, 1, 2, (1, 1), paint)
 
 
 def interval_chart(rows: list[tuple[str, list[tuple[str, float, float, float]]]]) -> bytes:
@@ -123,4 +123,4 @@ def interval_chart(rows: list[tuple[str, list[tuple[str, float, float, float]]]]
             place.spines["left"].set_visible(False)
             place.grid(axis="y", visible=False)
 
-    return _draw(11, 1.9, 1, len(rows), (1,) * len(rows), paint)
+    return draw_svg(11, 1.9, 1, len(rows), (1,) * len(rows), paint)

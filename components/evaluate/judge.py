@@ -117,3 +117,28 @@ def compare(model: Tally, baseline: Tally, draws: NDArray[np.float64], level: fl
         ends = interval(spread[name] - other[name], level) if draws.shape[1] > 1 else Interval(-whole, whole)
         gains[name] = Gain(ours[name] - theirs[name], *ends)
     return gains
+
+
+def compare_classes(model: Tally, baseline: Tally, draws: NDArray[np.float64], level: float) -> dict[str, list[Gain]]:
+    """By how much the model's scores of `PER_CLASS` exceed the baseline's, one gain a class, over the same resamples.
+
+    Both have scored the same samples. A resample in which a class has no truth says nothing of it.
+    """
+    ours, theirs = class_scores(model.confusion.sum(0)), class_scores(baseline.confusion.sum(0))
+    spread, other = (class_scores(resampled(tally.confusion, draws)) for tally in (model, baseline))
+    gains: dict[str, list[Gain]] = {}
+    for name in PER_CLASS:
+        value = getattr(ours, name) - getattr(theirs, name)
+        differences = getattr(spread, name) - getattr(other, name)
+        gains[name] = [
+            Gain(
+                float(value[c]),
+                *(
+                    interval(differences[:, c], level, spread.present[:, c])
+                    if draws.shape[1] > 1
+                    else Interval(-1.0, 1.0)
+                ),
+            )
+            for c in range(len(value))
+        ]
+    return gains

@@ -141,7 +141,7 @@ def measure(
             at = start * batch + offset
             pixels, label = seen[offset], labels[offset]
             scored = samples.scored(pixels, label)
-            truth, flat = _samples(samples, int(number), label, scored, logits)
+            truth, flat = counted(samples, int(number), label, scored, logits)
             found = tallies["model"].add(positions[at], truth, flat)
             inputs = features(samples, pixels, scored)
             for name, baseline in baselines.items():
@@ -160,13 +160,14 @@ def measure(
                 np.add.at(result.rim, (rim[scored], place), 1)
             answer = painted(samples, logits, images[offset])
             result.mosaic.paint(int(number), images[offset], painted_truth(samples, int(number), label), answer)
-    _paint_around(samples, result.mosaic, numbers, batch)
+    paint_around(samples, result.mosaic, numbers, batch)
     result.logits = np.concatenate([part[0] for part in kept], 1)
     result.truth = np.concatenate([part[1] for part in kept])
     return result
 
 
-def _paint_around(samples: Samples, mosaic: Mosaic, numbers: NDArray[np.int64], batch: int) -> None:
+def paint_around(samples: Samples, mosaic: Mosaic, numbers: NDArray[np.int64], batch: int) -> None:
+    """Draw the patches that touch the frame of `mosaic` and are none of `numbers`."""
     others = np.setdiff1d(np.arange(len(samples.dominant)), numbers)
     others = np.array([n for n in others if mosaic.touches(int(n))], np.int64)
     for group, images, labels in track(
@@ -176,7 +177,7 @@ def _paint_around(samples: Samples, mosaic: Mosaic, numbers: NDArray[np.int64], 
             mosaic.paint_around(int(number), image, painted_truth(samples, int(number), label))
 
 
-def _samples(
+def counted(
     samples: Samples, number: int, label: NDArray[np.uint8], scored: NDArray[np.bool_], logits: NDArray[np.float32]
 ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
     """Truth (n,) and logits (class, n) of what counts in one patch."""

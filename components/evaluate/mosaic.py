@@ -136,19 +136,33 @@ class Mosaic:
             self.truth[place][free] = truth[take][free]
             self.known[place] = True
 
+    def blank(self) -> NDArray[np.uint8]:
+        """An empty layer of classes (y, x) of the frame, for the answer of one more model."""
+        return np.full(self.covered.shape, IGNORE, np.uint8)
+
+    def put(self, number: int, answer: NDArray[np.uint8], layer: NDArray[np.uint8]) -> None:
+        """Put the classes (y, x) of a patch in its place in a layer of the frame."""
+        if (placed := self._place(number)) is not None:
+            place, take = placed
+            layer[place] = answer[take]
+
     def touches(self, number: int) -> bool:
         """Whether a patch has a pixel in the frame."""
         return self._place(number) is not None
 
+    def framed(self, picture: Picture, *, faint: bool = False) -> Picture:
+        """A picture of the frame as it is shown: outside what is held out faint or blank, white where no patch lies."""
+        around = self.known & ~self.covered
+        shown = picture.copy()
+        shown[around] = (255 - (255 - picture[around].astype(np.float64)) * FAINT).astype(np.uint8) if faint else AROUND
+        shown[~self.known] = PAPER
+        return shown
+
     def pictures(self, nomenclature: Nomenclature) -> Sequence[Picture]:
         """Composite, labels, prediction and agreement, each (y, x, 3); faint or grey outside what is held out."""
-        around = self.known & ~self.covered
-        shown: list[Picture] = [self.image.copy(), colour(self.truth, nomenclature)]
-        for picture in shown:
-            picture[around] = (255 - (255 - picture[around].astype(np.float64)) * FAINT).astype(np.uint8)
-        shown += [colour(self.answer, nomenclature), agreement(self.truth, self.answer)]
-        for picture in shown[2:]:
-            picture[around] = AROUND
-        for picture in shown:
-            picture[~self.known] = PAPER
-        return shown
+        return [
+            self.framed(self.image, faint=True),
+            self.framed(colour(self.truth, nomenclature), faint=True),
+            self.framed(colour(self.answer, nomenclature)),
+            self.framed(agreement(self.truth, self.answer)),
+        ]

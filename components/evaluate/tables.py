@@ -74,23 +74,25 @@ def write_tables(
     """Write `metrics.json`, which is `found`, and the CSVs into `folder`; `tally` is the model's, by block."""
     model = judged["model"]
     (folder / METRICS).write_text(json.dumps(found, indent=1) + "\n")
-    _write(folder / "confusion.csv", ("actual", "predicted"), _parts(model, nomenclature))
+    write_csv(folder / "confusion.csv", ("actual", "predicted"), _parts(model, nomenclature))
     names = nomenclature.names
-    _write(
+    write_csv(
         folder / "confusion_counts.csv",
         ("actual", "predicted", "samples"),
         ((names[t], names[p], int(n)) for (t, p), n in np.ndenumerate(model.confusion)),
     )
-    _write(folder / "per_class.csv", _CLASS_COLUMNS, _classes(judged, nomenclature))
-    _write(folder / "reliability.csv", ("low", "high", "confidence", "accuracy", "samples"), _reliability(model.bins))
+    write_csv(folder / "per_class.csv", _CLASS_COLUMNS, _classes(judged, nomenclature))
+    write_csv(
+        folder / "reliability.csv", ("low", "high", "confidence", "accuracy", "samples"), _reliability(model.bins)
+    )
     keys = list(model.scores)
-    _write(
+    write_csv(
         folder / "baselines.csv",
         ("classifier", "score", "value"),
         ((name, key, rounded(each.scores[key])) for name, each in judged.items() for key in keys),
     )
     by_block = scores(tally.confusion)
-    _write(
+    write_csv(
         folder / "blocks.csv",
         ("block", "samples", "accuracy", "macro_f1"),
         (
@@ -100,7 +102,8 @@ def write_tables(
     )
 
 
-def _write(path: Path, header: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
+def write_csv(path: Path, header: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
+    """Write a table with its header."""
     with path.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(header)

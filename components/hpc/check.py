@@ -23,7 +23,7 @@ from components.hpc.site import Site, scripts
 from components.launch import apptainer
 from components.launch.images import locked
 from components.launch.plan import Plan
-from components.registry import COMPONENTS, load
+from components.registry import load
 
 ROOM = 20 * 10**9
 """Bytes that a folder should have free: an image, a scene and a model with their staging copies."""
@@ -104,7 +104,7 @@ def _group(number: int) -> str:
 
 
 def _image(site: Site, component: str) -> Iterator[Finding]:
-    name = load(component).spec.image if component in COMPONENTS else "learn"
+    name = load(component).spec.image
     try:
         folder = environment.sif_folder(site)
         plan = Plan(component, name, locked(name), ("true",), (), (), {})
@@ -129,11 +129,7 @@ def _slurm(site: Site, component: str, account: str | None) -> Iterator[Finding]
         return
     asked = site.of(component)
     payer = environment.payer(site, account)
-    words = ["sbatch", "--test-only", f"--partition={asked.partition}", f"--time={asked.time}"]
-    words += [f"--nodes={asked.nodes}", f"--ntasks-per-node={asked.tasks}", f"--cpus-per-task={asked.cpus}"]
-    words += [f"--account={payer}"] if payer else []
-    words += [f"--mem={asked.memory}"] if asked.memory else []
-    words += [f"--gres=gpu:{asked.gpus}"] if asked.gpus else []
+    words = ["sbatch", "--test-only", *environment.options(site, asked, account)]
     clean = {k: v for k, v in os.environ.items() if not k.startswith("SBATCH_")}
     told = subprocess.run([*words, str(scripts() / "stage.sbatch")], capture_output=True, text=True, env=clean)
     said = (told.stderr.strip().splitlines() or ["it said nothing"])[-1]
@@ -221,4 +217,4 @@ def _network(site: Site, data: Sequence[str]) -> Iterator[Finding]:
             "acquire it on a login node (GEODUCT_LAUNCHER=host)",
         )
     if not remote:
-        yield Finding("network", "ok", "compute nodes have no internet; jobs are told so (HF_HUB_OFFLINE=1)")
+        yield Finding("network", "ok", "compute nodes have no internet; images are told so (HF_HUB_OFFLINE=1)")

@@ -54,12 +54,9 @@ def _options(words: list[str], known: dict[str, int | None]) -> tuple[list[str],
 
 
 def _component(plain: list[str]) -> str:
-    from components.hpc.site import UPCOMING
-
     name = plain[0] if plain else "train"
-    known = (*COMPONENTS, *UPCOMING)
-    if len(plain) > 1 or name not in known:
-        raise GeoductError(f"there is no component {' '.join(plain)!r}{nearest(name, known)}")
+    if len(plain) > 1 or name not in COMPONENTS:
+        raise GeoductError(f"there is no component {' '.join(plain)!r}{nearest(name, COMPONENTS)}")
     return name
 
 

@@ -29,6 +29,15 @@ def sif_folder(site: Site) -> Path:
     return sif_path("data").parent
 
 
+def options(site: Site, resources: Resources, account: str | None = None) -> list[str]:
+    """What a component asks for, as words of sbatch."""
+    words = [f"--account={found}"] if (found := payer(site, account)) else []
+    words += [f"--partition={resources.partition}", f"--time={resources.time}", f"--nodes={resources.nodes}"]
+    words += [f"--ntasks-per-node={resources.tasks}", f"--cpus-per-task={resources.cpus}"]
+    words += [f"--mem={resources.memory}"] if resources.memory else []
+    return words + ([f"--gres=gpu:{resources.gpus}"] if resources.gpus else [])
+
+
 def for_scripts(site: Site, resources: Resources) -> dict[str, str]:
     """Variables that the batch scripts read. All are set, so that none is left over from another site.
 
@@ -52,7 +61,6 @@ def for_scripts(site: Site, resources: Resources) -> dict[str, str]:
         "GEODUCT_SUCCESSORS": str(profile.successors),
         "NCCL_SOCKET_IFNAME": interface,
         "GLOO_SOCKET_IFNAME": interface,
-        "HF_HUB_OFFLINE": "" if profile.internet else "1",
     }
 
 

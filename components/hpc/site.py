@@ -22,9 +22,6 @@ from components.registry import COMPONENTS
 DEFAULT = "default"
 """The entry under `resources` that the others are built upon."""
 
-UPCOMING = ("finetune",)
-"""Components that a profile may speak of before they are there."""
-
 _TIME = r"^(\d+-)?\d{1,2}:\d{2}:\d{2}$"
 _MEMORY = r"^\d+[KMGT]$"
 _VARIABLE = re.compile(r"\$(\w+)")
@@ -155,7 +152,7 @@ def read(file: Path) -> Site:
         raise GeoductError(f"{file}: resources.{DEFAULT} is missing")
     resources: dict[str, Resources] = {}
     for name, entry in profile.resources.items():
-        known = (DEFAULT, *COMPONENTS, *UPCOMING)
+        known = (DEFAULT, *COMPONENTS)
         if name not in known:
             raise GeoductError(f"{file}: resources.{name} is no component{nearest(name, known)}")
         whole = {**profile.resources[DEFAULT], **entry}

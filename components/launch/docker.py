@@ -139,10 +139,15 @@ def connect() -> DockerClient:
     """A client of the engine.
 
     Raises:
-        GeoductError: none answers, or this user may not speak to it.
+        GeoductError: none answers, this user may not speak to it, or its Python client is not installed.
     """
-    import docker
-    from docker.errors import DockerException
+    try:
+        import docker
+        from docker.errors import DockerException
+    except ModuleNotFoundError:
+        raise GeoductError(
+            "the launcher docker needs the engine's Python client; install it with: pip install 'geoduct[launch]'"
+        ) from None
 
     try:
         return docker.from_env()

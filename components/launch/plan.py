@@ -7,7 +7,7 @@ there by one rename. Of the environment only credentials of archives and stores,
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ from components import objects
 from components.artifacts.source import Source
 from components.errors import GeoductError
 from components.launch.images import Image, locked
+from components.parameters import Parameter
 from components.spec import Slot, Spec
 
 _PASSED = (
@@ -38,6 +39,7 @@ _PASSED = (
     "EARTHENGINE_PROJECT",
     "EARTHENGINE_URL",
     "GOOGLE_CLOUD_PROJECT",
+    "HF_ENDPOINT",
     "http_proxy",
     "https_proxy",
     "no_proxy",
@@ -106,18 +108,24 @@ def command_line(spec: Spec, arguments: Mapping[str, Any]) -> list[str]:
         GeoductError: an argument is refused.
     """
     given, _ = spec.bind(arguments)
-    words = ["geoduct", spec.name]
+    words = ["geoduct", *spec.name.split()]  # a tool's name is two words
     for slot in spec.slots:
         if slot.name in given:
             location = _location(given[slot.name])
             words += [slot.flag, str(Path(location).absolute()) if Source(location).is_path else location]
-    for parameter in spec.parameters:
-        if parameter.name in arguments:
-            value = arguments[parameter.name]
-            if parameter.file and Path(str(value)).is_file():
-                value = Path(value).absolute()
-            words += [parameter.flag, *map(str, value if isinstance(value, list | tuple) else [value])]
+    for parameter, value in _told(spec, arguments):
+        words += [parameter.flag, *map(str, value if isinstance(value, list | tuple) else [value])]
     return words
+
+
+def _told(spec: Spec, arguments: Mapping[str, Any]) -> Iterator[tuple[Parameter, Any]]:
+    """The parameters given, and those that name a file by default: the container stands in another folder."""
+    for parameter in spec.parameters:
+        value = arguments.get(parameter.name, parameter.default)
+        if parameter.file and Path(str(value)).is_file():
+            yield parameter, Path(str(value)).absolute()
+        elif parameter.name in arguments:
+            yield parameter, value
 
 
 def _location(value: Any) -> str:
@@ -150,10 +158,9 @@ def _mounts(spec: Spec, given: Mapping[str, Any]) -> Iterable[Mount]:
 
 
 def _named_files(spec: Spec, arguments: Mapping[str, Any]) -> Iterable[Mount]:
-    for parameter in (p for p in spec.parameters if p.file and p.name in arguments):
-        path = Path(str(arguments[parameter.name])).absolute()
-        if path.is_file():
-            yield Mount(path, False)
+    for parameter, value in _told(spec, arguments):
+        if parameter.file and isinstance(value, Path):
+            yield Mount(value, False)
 
 
 def passed_environment() -> tuple[list[Mount], dict[str, str]]:

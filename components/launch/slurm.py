@@ -71,13 +71,7 @@ def run(plan: Plan) -> int:
 
 def _sbatch(site: Site, resources: Resources, plan: Plan) -> list[str]:
     logs = site.path("scratch", site.profile.scratch) / "geoduct-logs"
-    words = ["sbatch", "--parsable", f"--job-name=geoduct-{plan.component}"]
-    if payer := environment.payer(site):
-        words.append(f"--account={payer}")
-    words += [f"--partition={resources.partition}", f"--time={resources.time}", f"--nodes={resources.nodes}"]
-    words += [f"--ntasks-per-node={resources.tasks}", f"--cpus-per-task={resources.cpus}"]
-    words += [f"--mem={resources.memory}"] if resources.memory else []
-    words += [f"--gres=gpu:{resources.gpus}"] if resources.gpus else []
+    words = ["sbatch", "--parsable", f"--job-name=geoduct-{plan.component}", *environment.options(site, resources)]
     words += [f"--signal=B:USR1@{site.profile.warning}", f"--output={logs}/%x-%j.out", f"--error={logs}/%x-%j.err"]
     return [*words, str(scripts() / "stage.sbatch")]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -37,20 +38,20 @@ def labelled(patches: PatchSet, split: Split) -> NDArray[np.int64]:
     return kept
 
 
-def require_every_class(patches: PatchSet, task: Task) -> None:
-    """Refuse a PatchSet that asks for a class which it does not teach.
+def require_every_class(patches: PatchSet, contents: Mapping[Split, Floats]) -> None:
+    """Refuse a PatchSet that asks for a class which it does not teach; `contents` is `content` of each split.
 
     Raises:
-        GeoductError: a split has no labelled patch, or a class occurs in val or test but not in train.
+        GeoductError: train or val has no labelled patch, or a class occurs in val or test but not in train.
     """
-    splits: tuple[Split, ...] = ("train", "val")
-    for split in splits:
-        if not len(labelled(patches, split)):
+    learned: tuple[Split, ...] = ("train", "val")
+    for split in learned:
+        if not len(contents[split]):
             raise GeoductError(f"{patches.path} has no labelled patch in its {split} split; training needs some there")
-    taught = content(patches, "train", task).sum(axis=0)
-    for split in ("val", "test"):
-        asked = content(patches, split, task).sum(axis=0)
-        for number in np.flatnonzero((asked > 0) & (taught == 0)):
+    taught = contents["train"].sum(axis=0)
+    asked: tuple[Split, ...] = ("val", "test")
+    for split in asked:
+        for number in np.flatnonzero((contents[split].sum(axis=0) > 0) & (taught == 0)):
             what = patches.nomenclature.classes[number]
             raise GeoductError(
                 f"class {what.code} ({what.name}) of {patches.path} occurs in the {split} split but nowhere in train; "

@@ -16,16 +16,14 @@ from typing import Any
 import torch
 import torch.distributed as dist
 from lightning import LightningModule, Trainer
-from lightning.pytorch.callbacks import Checkpoint
+from lightning.pytorch.callbacks import Checkpoint, WeightAveraging
 from safetensors.torch import save_file
+from torch import nn
 
 from components.errors import GeoductError, Halted
-from components.learning.task import PatchTask
+from components.learning.learner import Learner
 from components.progress import say
 from components.ranks import Ranks
-
-MONITOR = "val_macro_f1"
-"""The score that decides which epoch is best, and when there is nothing more to gain."""
 
 KEPT = 2
 """So many checkpoints stay. Best weights too: the two checkpoints lie at most one epoch's end apart."""
@@ -44,10 +42,11 @@ class Checkpoints(Checkpoint):
     Args:
         folder: of the checkpoints; every rank sees it, rank 0 writes.
         ranks: of the run.
+        verb: the component, as messages name it.
     """
 
-    def __init__(self, folder: Path, ranks: Ranks) -> None:
-        self.folder, self.ranks = folder, ranks
+    def __init__(self, folder: Path, ranks: Ranks, verb: str) -> None:
+        self.folder, self.ranks, self.verb = folder, ranks, verb
         self.history: list[Row] = []
         self.best: int | None = None
         self.over = False
@@ -74,7 +73,7 @@ class Checkpoints(Checkpoint):
         epoch, batch = map(int, name.removesuffix(".ckpt").split("-"))
         self.last = _stand(epoch, epochs, batch)
         if self.ranks.rank == 0:
-            say(f"train: going on {self.last}")
+            say(f"{self.verb}: going on {self.last}")
         elif not (self.folder / name).is_file():
             raise GeoductError(
                 f"rank {self.ranks.rank} does not see {self.folder / name}; expected --model on a file system that all "
@@ -85,7 +84,7 @@ class Checkpoints(Checkpoint):
     def _newest(self) -> Path | None:
         for path in sorted(self.folder.glob("*.ckpt"), reverse=True):
             if fault := _damage(path):
-                say(f"train: passing over {path}, which is damaged ({fault})")
+                say(f"{self.verb}: passing over {path}, which is damaged ({fault})")
                 path.unlink()
                 continue
             state = torch.load(path, map_location="cpu", weights_only=True)["callbacks"][self.state_key]
@@ -114,7 +113,7 @@ class Checkpoints(Checkpoint):
         self.losses = state["losses"]
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        assert isinstance(pl_module, PatchTask)
+        assert isinstance(pl_module, Learner)
         self.saved = time.monotonic()
         # Early stopping may have spoken just before the kill; Lightning itself forgets that.
         trainer.should_stop = trainer.should_stop or self.over
@@ -124,29 +123,34 @@ class Checkpoints(Checkpoint):
             pl_module.train_loss.weight.fill_(labels)
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        assert isinstance(pl_module, PatchTask)
+        assert isinstance(pl_module, Learner)
         epoch, previous = trainer.current_epoch, self.best
         row: Row = {"epoch": epoch, **pl_module.scores}
-        improved = previous is None or row[MONITOR] > self.history[previous][MONITOR]
+        score, way = pl_module.ranking
+        sign = 1 if way == "max" else -1
+        improved = previous is None or sign * row[score] > sign * self.history[previous][score]
         self.history.append(row)
         self.best = epoch if improved else previous
         self.over = trainer.should_stop
         if trainer.is_global_zero and improved:
             self.folder.mkdir(parents=True, exist_ok=True)
-            tensors = {name: t.detach().cpu().contiguous() for name, t in pl_module.network.state_dict().items()}
+            network = _validated(trainer, pl_module)
+            tensors = {name: t.detach().cpu().contiguous() for name, t in network.state_dict().items()}
             _whole(self.weights(epoch), lambda path: save_file(tensors, path))
         self.save(trainer, pl_module, epoch + 1, 0)
         if trainer.is_global_zero:
-            _tell(trainer, row, improved)
+            _tell(self.verb, trainer, row, improved)
 
-    def save(self, trainer: Trainer, task: PatchTask, epoch: int, batch: int) -> None:
+    def save(self, trainer: Trainer, task: Learner, epoch: int, batch: int) -> None:
         """Write a checkpoint after `epoch` whole epochs and `batch` batches of the next; every rank takes part.
 
         Raises:
             GeoductError: the weights are no longer finite.
         """
-        if not all(torch.isfinite(p).all() for p in task.network.parameters()):
-            raise GeoductError(f"the weights overflowed {_stand(epoch, None, batch)}; choose a smaller --learning-rate")
+        if not all(torch.isfinite(p).all() for p in task.trained().parameters()):
+            raise GeoductError(
+                f"the weights overflowed {_stand(epoch, None, batch)}; choose a smaller {task.rate_flag}"
+            )
         self.losses = _losses(task, self.ranks) if batch else []
         path = self.folder / f"{epoch:05d}-{batch:07d}.ckpt"
         _whole(path, trainer.save_checkpoint, rename=trainer.is_global_zero)
@@ -158,6 +162,16 @@ class Checkpoints(Checkpoint):
             for pattern in ("*.ckpt", "best-*"):
                 for old in sorted(self.folder.glob(pattern))[:-KEPT]:
                     old.unlink()
+
+
+def _validated(trainer: Trainer, task: Learner) -> nn.Module:
+    """The network whose scores the epoch ended with: the running average of the weights, where one is kept."""
+    for callback in trainer.callbacks:  # type: ignore[attr-defined]  # set by a connector that mypy does not follow
+        if isinstance(callback, WeightAveraging) and callback._average_model is not None:
+            average: Any = callback._average_model.module
+            network: nn.Module = average.trained()
+            return network
+    return task.trained()
 
 
 def _damage(path: Path) -> str | None:
@@ -178,7 +192,7 @@ def _stand(epoch: int, epochs: int | None, batch: int, batches: int | None = Non
     return f"in epoch {epoch + 1}{whole}, after batch {batch}" + (f" of {batches}" if batches else "")
 
 
-def _losses(task: PatchTask, ranks: Ranks) -> list[list[float]]:
+def _losses(task: Learner, ranks: Ranks) -> list[list[float]]:
     mine = torch.stack([task.train_loss.mean_value, task.train_loss.weight]).float().cpu()
     rows = [mine]
     if ranks.size > 1:
@@ -197,9 +211,10 @@ def _whole(path: Path, write: Callable[[Path], None], *, rename: bool = True) ->
         partial.replace(path)
 
 
-def _tell(trainer: Trainer, row: Row, improved: bool) -> None:
+def _tell(verb: str, trainer: Trainer, row: Row, improved: bool) -> None:
+    words = {"val_loss": "val loss", "val_macro_f1": "macro-F1", "val_accuracy": "accuracy"}
+    scores = "".join(f", {word} {row[score]:.4f}" for score, word in words.items() if score in row)
     say(
-        f"train: epoch {trainer.current_epoch + 1}/{trainer.max_epochs}: loss {row['train_loss']:.4f}, "
-        f"val loss {row['val_loss']:.4f}, macro-F1 {row['val_macro_f1']:.4f}, accuracy {row['val_accuracy']:.4f}"
+        f"{verb}: epoch {trainer.current_epoch + 1}/{trainer.max_epochs}: loss {row['train_loss']:.4f}{scores}"
         f"{' (best so far)' if improved else ''}"
     )

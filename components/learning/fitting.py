@@ -6,7 +6,7 @@ import logging
 import os
 import sys
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
@@ -15,23 +15,23 @@ from typing import Any, Literal
 
 import torch
 import torch.distributed as dist
-from lightning import Trainer
+from lightning import LightningDataModule, Trainer
 from lightning.fabric.plugins.environments.cluster_environment import ClusterEnvironment
 from lightning.pytorch.callbacks import Callback, EarlyStopping, TQDMProgressBar
+from lightning.pytorch.loggers import Logger
 from lightning.pytorch.strategies import DDPStrategy
 from lightning.pytorch.trainer.states import TrainerStatus
 from torch.distributed import TCPStore  # type: ignore[attr-defined]  # torch does not say that it re-exports it
 
 from components.blocks import cores
 from components.errors import GeoductError, Halted
-from components.learning.checkpoints import MONITOR, Checkpoints, Row
-from components.learning.datamodule import PatchDataModule
+from components.learning.checkpoints import Checkpoints, Row
+from components.learning.learner import Learner
 from components.learning.stopping import Stopping
-from components.learning.task import PatchTask
 from components.ranks import Ranks
 
 Accelerator = Literal["auto", "cpu", "gpu"]
-Precision = Literal["32", "bf16"]
+Precision = Literal["32-true", "bf16-mixed", "16-mixed", "bf16-true"]
 
 CHECKPOINT_INTERVAL = 900.0
 """Seconds of work that a killed node may cost."""
@@ -164,15 +164,46 @@ def _gpu(accelerator: Accelerator, ranks: Ranks) -> int | None:
     return None
 
 
+@contextmanager
+def _plain_memory(task: Learner, data: LightningDataModule, ranks: Ranks) -> Iterator[None]:
+    """Turn an overfull GPU into a sentence that says what would fit."""
+    try:
+        yield
+    except torch.OutOfMemoryError:
+        size = int(getattr(data, "batch_size", 1))
+        who = f"rank {ranks.rank}: " if ranks.size > 1 else ""
+        remedy = (
+            f"{size // 2} would need about half of that, which is worth a try with {task.batch_flag}"
+            if size > 1
+            else "expected a smaller network, smaller patches or another precision"
+        )
+        raise GeoductError(
+            f"{who}the memory of the GPU{_capacity()} is too small for batches of {size} patches; {remedy}"
+        ) from None
+
+
+def _capacity() -> str:
+    if not torch.cuda.is_available():
+        return ""
+    used, whole = torch.cuda.max_memory_allocated(), torch.cuda.get_device_properties(0).total_memory
+    return f" ({whole / 2**30:.0f} GiB, of which the network had taken {used / 2**30:.1f})"
+
+
 def fit(
-    task: PatchTask,
-    data: PatchDataModule,
+    task: Learner,
+    data: LightningDataModule,
     folder: Path,
     *,
     ranks: Ranks,
     epochs: int,
-    patience: int,
-    precision: Precision = "32",
+    patience: int = 0,
+    precision: Precision = "32-true",
+    accumulate: int = 1,
+    clip: float | None = None,
+    clip_by: Literal["norm", "value"] = "norm",
+    callbacks: Sequence[Callback] = (),
+    logger: Logger | None = None,
+    idle_weights: bool = False,
     accelerator: Accelerator = "auto",
     interval: float = CHECKPOINT_INTERVAL,
 ) -> Fitted:
@@ -184,8 +215,14 @@ def fit(
         folder: of the checkpoints; a run that was stopped is taken up from what it left there.
         ranks: who shares each epoch's batches; the gradients are averaged over them.
         epochs: at most so many.
-        patience: stop after so many epochs in which the macro-F1 of the val split did not improve; 0 = never.
-        precision: `bf16` computes in bfloat16 where torch deems it safe.
+        patience: stop after so many epochs in which the task's ranking did not improve; 0 = never.
+        precision: as Lightning names it; `mixed` computes in the shorter format where torch deems it safe.
+        accumulate: batches whose gradients are added up before each step.
+        clip: the largest that the gradients may be.
+        clip_by: what is limited, their `norm` over all weights or each `value`.
+        callbacks: more of them; their state is in the checkpoints.
+        logger: told of losses and scores as they come.
+        idle_weights: whether weights that learn may have no part in the loss, which several ranks have to look for.
         accelerator: what to compute on.
         interval: seconds after which a checkpoint is written within an epoch.
 
@@ -194,31 +231,35 @@ def fit(
         GeoductError: it failed before, or cannot begin.
     """
     gpu = _gpu(accelerator, ranks)
-    checkpoints = Checkpoints(folder, ranks)
-    callbacks: list[Callback] = [checkpoints, Stopping(checkpoints, ranks, interval)]
+    checkpoints = Checkpoints(folder, ranks, task.verb)
+    # Whatever counts or averages batches has to have seen this one before a checkpoint is written after it.
+    crew: list[Callback] = [*callbacks, checkpoints, Stopping(checkpoints, ranks, interval)]
     if patience:
-        callbacks.append(EarlyStopping(MONITOR, mode="max", patience=patience, verbose=False))
+        crew.append(EarlyStopping(task.ranking[0], mode=task.ranking[1], patience=patience, verbose=False))
     watched = sys.stderr.isatty()
     if watched:
-        callbacks.append(TQDMProgressBar(leave=False))
+        crew.append(TQDMProgressBar(leave=False))
     trainer = Trainer(
         accelerator=accelerator if gpu is None else "gpu",
         devices=1 if gpu is None else [gpu],
         num_nodes=ranks.size,
-        strategy=DDPStrategy() if ranks.size > 1 else "auto",
+        strategy=DDPStrategy(find_unused_parameters=idle_weights) if ranks.size > 1 else "auto",
         plugins=[_Rank(ranks)],
-        precision="bf16-mixed" if precision == "bf16" else "32-true",
+        precision=precision,
         max_epochs=epochs,
-        callbacks=callbacks,
+        accumulate_grad_batches=accumulate,
+        gradient_clip_val=clip,
+        gradient_clip_algorithm=clip_by if clip is not None else None,
+        callbacks=crew,
         default_root_dir=folder,
-        logger=False,
+        logger=logger or False,
         enable_model_summary=False,
         enable_progress_bar=watched,
         num_sanity_val_steps=0,
     )
     resumed: Any = checkpoints.resume(epochs)
     try:
-        with _process_group(ranks, gpu is not None):
+        with _process_group(ranks, gpu is not None), _plain_memory(task, data, ranks):
             trainer.fit(task, datamodule=data, ckpt_path=resumed, weights_only=True)
     except Halted:
         raise

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from components.learning.checkpoints import Row
-from components.learning.task import SCORES
+from components.learning.learner import SCORES
 
 METRICS = {
     "train_loss": "train/loss",
@@ -21,9 +21,9 @@ METRICS = {
 
 
 def write_history(path: Path, history: Sequence[Row]) -> None:
-    """Write a row an epoch: `epoch`, counted from 0, and the `SCORES`."""
+    """Write a row an epoch: `epoch`, counted from 0, and the task's scores."""
     with path.open("w", newline="") as file:
-        writer = csv.DictWriter(file, ["epoch", *SCORES], lineterminator="\n")
+        writer = csv.DictWriter(file, ["epoch", *(name for name in SCORES if name in history[0])], lineterminator="\n")
         writer.writeheader()
         writer.writerows({**row, "epoch": int(row["epoch"])} for row in history)
 

@@ -1,4 +1,4 @@
-"""The networks: a U-Net for a class a pixel, a CNN for a class a patch, both over timm's and smp's encoders.
+"""The networks: a U-Net for a class a pixel, a CNN for a class a patch, and what TerraTorch builds for either.
 
 An `Architecture` (a name and JSON arguments) says all that is needed to build one again without its weights.
 """
@@ -52,7 +52,13 @@ def _timm(encoder: str, bands: int, classes: int) -> nn.Module:
     return network
 
 
-FAMILIES: dict[str, Callable[..., nn.Module]] = {"unet": UNet, "timm": _timm}
+def _terratorch(task: Task, size: int, model_args: dict[str, Any]) -> nn.Module:
+    from components.learning.foundation import Foundation
+
+    return Foundation(task, size, model_args)
+
+
+FAMILIES: dict[str, Callable[..., nn.Module]] = {"unet": UNet, "timm": _timm, "terratorch": _terratorch}
 """Name of an architecture → what builds it from its arguments, with random weights."""
 
 DECODER = (128, 64, 32, 16, 16)
@@ -102,6 +108,14 @@ def build(architecture: Architecture) -> nn.Module:
         raise GeoductError(
             f"the architecture {architecture.name!r} cannot be built from {dict(architecture.arguments)}: {error}"
         ) from None
+
+
+def lay_out(network: nn.Module, layout: torch.memory_format) -> nn.Module:
+    """Give the weights of two-dimensional convolutions a memory layout; torch's own way trips over other ones."""
+    for parameter in network.parameters():
+        if parameter.ndim == 4:
+            parameter.data = parameter.data.contiguous(memory_format=layout)
+    return network
 
 
 def weights_of(network: nn.Module) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from components.artifacts.model import WEIGHTS, Model
 from components.errors import GeoductError
-from components.learning.networks import build, load_weights
+from components.learning.networks import build, lay_out, load_weights
 from components.learning.normalisation import normalise, scaling_of
 
 
@@ -34,9 +34,8 @@ class Predictor:
         self.scaling = scaling_of(model.statistics, model.bands, model.normalisation)
         network = build(model.architecture)
         load_weights(network, model.weights(), model.path / WEIGHTS)
-        # Module.to takes a memory format, but torch's own type hints know it for tensors only.
         network = network.eval().requires_grad_(False).to(self.device)
-        self.network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's stubs lack it
+        self.network = lay_out(network, torch.channels_last)
 
     def forward(self, image: torch.Tensor) -> torch.Tensor:
         """The bare network on a normalised image (n, band, y, x) float32; logits of that device and precision."""

@@ -22,7 +22,7 @@ from lightning.pytorch.callbacks import Callback
 
 from components.errors import STOPPED, Halted
 from components.learning.checkpoints import Checkpoints
-from components.learning.task import PatchTask
+from components.learning.learner import Learner
 from components.ranks import Ranks
 
 STOP_FILE = "GEODUCT_STOP_FILE"
@@ -44,8 +44,8 @@ class Wish(IntEnum):
 class Stopping(Callback):
     """Saves every so often and when the run is to stop.
 
-    Within an epoch the run stops after the batch at hand, with a checkpoint. After the last batch it stops once the
-    epoch is validated, for whose time the warning has to be long enough.
+    Within an epoch the run stops after the optimiser's next step, with a checkpoint. After the last batch it stops once
+    the epoch is validated, for whose time the warning has to be long enough.
 
     Args:
         checkpoints: of the run.
@@ -74,9 +74,10 @@ class Stopping(Callback):
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        assert isinstance(pl_module, PatchTask)
+        assert isinstance(pl_module, Learner)
         self._moved = True
-        if batch_idx + 1 == trainer.num_training_batches:
+        # Gradients that wait for more batches are in no checkpoint.
+        if batch_idx + 1 == trainer.num_training_batches or (batch_idx + 1) % trainer.accumulate_grad_batches:
             return
         wish = self._agree()
         if wish >= Wish.SAVE:
@@ -105,4 +106,6 @@ class Stopping(Callback):
     def _leave(self, wish: Wish) -> None:
         if wish >= Wish.STOP:
             code = STOPPED if wish is Wish.STOP else 128 + signal.SIGTERM
-            raise Halted(f"train: stopped {self.checkpoints.last}; the same command goes on from there", code)
+            raise Halted(
+                f"{self.checkpoints.verb}: stopped {self.checkpoints.last}; the same command goes on from there", code
+            )

@@ -1,4 +1,4 @@
-"""How a network learns from patches: the loss, the scores of an epoch, the optimiser and its schedule."""
+"""How the baseline learns from patches: the loss, the optimiser and its schedule."""
 
 from __future__ import annotations
 
@@ -7,19 +7,13 @@ from collections.abc import Callable, Sequence
 from typing import Any, Literal
 
 import torch
-from lightning import LightningModule
 from torch import nn
-from torchmetrics import MeanMetric
-from torchmetrics.classification import MulticlassConfusionMatrix
 
 from components.artifacts.nomenclature import IGNORE
-from components.errors import GeoductError
-from components.learning.loader import Batch, PatchLoader
+from components.learning.learner import Learner
+from components.learning.loader import Batch
 
 Schedule = Literal["cosine", "onecycle", "constant"]
-
-SCORES = ("train_loss", "val_loss", "val_macro_f1", "val_accuracy", "learning_rate")
-"""What every epoch ends with."""
 
 
 def schedule_of(schedule: Schedule, steps: int, warmup: float) -> Callable[[int], float]:
@@ -43,15 +37,7 @@ def schedule_of(schedule: Schedule, steps: int, warmup: float) -> Callable[[int]
     return factor
 
 
-def macro_f1(confusion: torch.Tensor) -> float:
-    """Mean F1 over the classes that occur, of a confusion matrix (truth, prediction); 0 if none occurs."""
-    hits = confusion.diagonal().double()
-    truth, predicted = confusion.sum(dim=1).double(), confusion.sum(dim=0).double()
-    f1 = (2 * hits / (truth + predicted).clamp(min=1))[truth > 0]
-    return float(f1.mean()) if len(f1) else 0.0
-
-
-class PatchTask(LightningModule):
+class PatchTask(Learner):
     """Trains a network to give a class to each pixel, or to each patch.
 
     Args:
@@ -91,15 +77,21 @@ class PatchTask(LightningModule):
         super().__init__()
         self.layout = torch.channels_last if channels_last else torch.contiguous_format
         self.network = network.to(memory_format=self.layout)  # type: ignore[call-overload]  # torch's stubs lack it
-        self.ids, self.seed = ids, seed
         self.register_buffer("dominant", dominant, persistent=False)
         self.learning_rate, self.weight_decay = learning_rate, weight_decay
         self.schedule, self.warmup = schedule, warmup
         self.loss = nn.CrossEntropyLoss(weight=weights, ignore_index=IGNORE, label_smoothing=label_smoothing)
-        self.scores: dict[str, float] = {}
-        """The `SCORES` of the epoch that ended last."""
-        self.train_loss, self.val_loss = MeanMetric(), MeanMetric()
-        self.confusion = MulticlassConfusionMatrix(classes, ignore_index=IGNORE)
+        self.ids = ids
+        self.begin(classes=classes, seed=seed)
+
+    def trained(self) -> nn.Module:
+        """The network."""
+        network: nn.Module = self.network
+        return network
+
+    def names(self, batch: Batch) -> list[str]:
+        """The ids of a batch's patches."""
+        return [self.ids[number] for number in batch["index"].tolist()]
 
     def truth(self, batch: Batch) -> torch.Tensor:
         """Class indices of a batch, int64, with the shape of the logits less the class axis; 255 = ignore."""
@@ -109,51 +101,20 @@ class PatchTask(LightningModule):
         logits: torch.Tensor = self.network(image.contiguous(memory_format=self.layout))
         return logits.float()
 
-    def on_train_epoch_start(self) -> None:
-        # Order, turns and dropout follow from numbers alone: a run that resumes needs no generator's state.
-        loader = self.trainer.train_dataloader
-        if isinstance(loader, PatchLoader):
-            loader.set_epoch(self.current_epoch)
-
-    def on_train_batch_start(self, batch: Batch, number: int) -> None:
-        torch.manual_seed(hash((self.seed, self.current_epoch, self.global_rank, number)) % 2**63)
-
     def training_step(self, batch: Batch, number: int) -> torch.Tensor:
         truth = self.truth(batch)
         logits = self(batch["image"])
         labels = int((truth != IGNORE).sum())
         # The mean over no pixel would be NaN: such a batch has nothing to teach.
         loss: torch.Tensor = self.loss(logits, truth) if labels else logits.sum() * 0
-        if not torch.isfinite(loss):
-            names = ", ".join(self.ids[i] for i in batch["index"].tolist())
-            raise GeoductError(
-                f"the loss became {loss.item()} in epoch {self.current_epoch + 1}, batch {number + 1} (patches {names})"
-                "; choose a smaller --learning-rate, or look at these patches"
-            )
-        self.train_loss.update(loss.detach(), labels)
-        return loss
+        return self.learned(loss, labels, batch, number)
 
     def validation_step(self, batch: Batch, number: int) -> None:
         truth = self.truth(batch)
         logits = self(batch["image"])
         labels = int((truth != IGNORE).sum())
         if labels:
-            self.val_loss.update(self.loss(logits, truth), labels)
-            self.confusion.update(logits, truth)
-
-    def on_validation_epoch_end(self) -> None:
-        confusion = self.confusion.compute()
-        rate = self.trainer.optimizers[0].param_groups[0]["lr"]
-        self.scores = {
-            "train_loss": float(self.train_loss.compute()),
-            "val_loss": float(self.val_loss.compute()),
-            "val_macro_f1": macro_f1(confusion),
-            "val_accuracy": float(confusion.diagonal().sum() / confusion.sum().clamp(min=1)),
-            "learning_rate": float(rate),
-        }
-        self.log_dict(self.scores, prog_bar=True)
-        for metric in (self.train_loss, self.val_loss, self.confusion):
-            metric.reset()
+            self.judged(self.loss(logits, truth), labels, logits, truth)
 
     def configure_optimizers(self) -> Any:
         optimiser = torch.optim.AdamW(

@@ -126,7 +126,7 @@ def train(
             ranks=ranks,
             epochs=epochs,
             patience=patience,
-            precision=precision,
+            precision="bf16-mixed" if precision == "bf16" else "32-true",
             accelerator=accelerator,
         )
     if ranks.rank:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -255,6 +257,13 @@ def test_a_wrong_command_is_one_sentence(
         main(words)
     said = capsys.readouterr().err
     assert ended.value.code == 2 and sentence in said and said.count("\n") == 1
+
+
+def test_without_kubeflows_own_packages_the_way_to_get_them_is_said() -> None:
+    without = "import sys; sys.modules['kfp'] = None; from pipelines.__main__ import main; main(['run', 'training'])"
+    ended = subprocess.run([sys.executable, "-c", without], cwd=ROOT, capture_output=True, text=True)
+    assert ended.returncode == 2
+    assert ended.stderr == "pipelines: kfp is missing; install it with: pip install 'geoduct[kfp]'\n"
 
 
 def test_compile_writes_every_pipeline(

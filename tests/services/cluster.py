@@ -129,6 +129,18 @@ def user_of_cluster(python: str) -> Iterator[User]:
             shutil.rmtree(folder, ignore_errors=True)
 
 
+def give_images(user: User, lock: Path, sifs: Path) -> None:
+    """Put the lock of images and the Apptainer images into the user's project."""
+    folder = user.project / "containers"
+    (folder / "sif").mkdir(parents=True)
+    shutil.copy(lock, folder / "images.lock.yaml")
+    for sif in sifs.glob("*.sif"):
+        try:
+            os.link(sif, folder / "sif" / sif.name)
+        except OSError:  # another file system
+            shutil.copy(sif, folder / "sif" / sif.name)
+
+
 def lines_until(child: subprocess.Popen[str], text: str) -> None:
     """Read what a process says on stderr until a line holds `text`."""
     assert child.stderr is not None

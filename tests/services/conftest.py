@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -13,7 +12,7 @@ from typing import NoReturn
 
 import pytest
 
-from tests.services.cluster import User, interpreter, user_of_cluster
+from tests.services.cluster import User, give_images, interpreter, user_of_cluster
 
 HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
@@ -125,14 +124,7 @@ def sifs(images: Path, apptainer: None) -> Path:
 @pytest.fixture
 def user_images(user: User, images: Path, sifs: Path) -> User:
     """The cluster's user with the lock and the Apptainer images in the project."""
-    folder = user.project / "containers"
-    (folder / "sif").mkdir(parents=True)
-    shutil.copy(images, folder / "images.lock.yaml")
-    for sif in sifs.glob("*.sif"):
-        try:
-            os.link(sif, folder / "sif" / sif.name)
-        except OSError:  # another file system
-            shutil.copy(sif, folder / "sif" / sif.name)
+    give_images(user, images, sifs)
     return user
 
 

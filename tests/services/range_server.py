@@ -9,8 +9,8 @@ from __future__ import annotations
 import json
 import re
 import threading
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from types import TracebackType
@@ -40,10 +40,11 @@ class Request:
 
 @dataclass(frozen=True)
 class Answer:
-    """What a gate says instead of the file: a status and a body (JSON unless it is text)."""
+    """What a gate says instead of the file: a status, a body (JSON unless it is text), and more headers."""
 
     status: int
     body: Any
+    headers: Mapping[str, str] = field(default_factory=dict)
 
 
 Post = Callable[[str], Answer]
@@ -136,7 +137,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _say(self, answer: Answer) -> None:
         body = answer.body if isinstance(answer.body, str) else json.dumps(answer.body)
-        self._send(answer.status, body.encode(), {"Content-Type": "application/json"})
+        self._send(answer.status, body.encode(), {"Content-Type": "application/json", **answer.headers})
 
     def _send_part(self, file: Path, wanted: str | None) -> None:
         size = file.stat().st_size

@@ -22,6 +22,7 @@ from components.launch.docker import LABEL
 from components.launch.images import locked
 from tests.conftest import ROOT
 from tests.services.cluster import interpreter
+from tests.services.conftest import unavailable
 from tests.services.runs import run as geoduct
 
 pytestmark = pytest.mark.services
@@ -244,32 +245,35 @@ def test_what_is_wrong_with_docker_or_the_image(images: Path, archive: Path, tmp
 def other(tmp_path: Path) -> Iterator[Callable[..., subprocess.CompletedProcess[str]]]:
     """Run a training as an ordinary user, in a folder of theirs, with or without leave to speak to the engine."""
     python = interpreter()
+    if python is None:
+        unavailable("docker", "no Python of this version that every user may run")
+    if os.geteuid() != 0:
+        unavailable("docker", "only root can become another user, whose containers these tests look at")
     account = pwd.getpwnam("nobody")
-    packages = sysconfig.get_paths()["purelib"]
-    readable = all(
-        p.stat().st_mode & 0o005 == 0o005 for place in (ROOT, Path(packages)) for p in (place, *place.parents)
-    )
-    if python is None or not readable:
-        pytest.skip("an ordinary user may not read this checkout, its packages or its Python")
     with TemporaryDirectory(dir="/var/tmp") as theirs:  # pytest's folders are root's alone
         os.chown(theirs, account.pw_uid, account.pw_gid)
+        # The checkout and its packages may lie where only root can read: the user sees them elsewhere.
+        seen = {Path(theirs) / "source": ROOT, Path(theirs) / "packages": Path(sysconfig.get_paths()["purelib"])}
+        shown = "; ".join(f"mount --bind -o ro '{place}' '{at}'" for at, place in seen.items())
+        source, packages = seen
+        for at in seen:
+            at.mkdir()
 
         def run_as(archive: Path, *words: str, groups: list[int]) -> subprocess.CompletedProcess[str]:
             shutil.copytree(archive, Path(theirs) / "archive", dirs_exist_ok=True)
             lock = shutil.copy(os.environ["GEODUCT_IMAGES"], Path(theirs) / "lock.yaml")
             given = ["--set", f"catalog={theirs}/archive", "--set", f"labels={theirs}/archive/corine.tif", *words]
+            become = ["setpriv", f"--reuid={account.pw_uid}", f"--regid={account.pw_gid}"]
+            become += [f"--groups={','.join(map(str, groups))}"] if groups else ["--clear-groups"]
+            alone = ["unshare", "--mount", "sh", "-ec", f"{shown}; cd '{source}'; exec \"$@\"", "sh"]
             return subprocess.run(
-                [python, "-m", "pipelines", "run", "training", "--root", f"{theirs}/root", *given],
-                cwd=ROOT,
+                [*alone, *become, python, "-m", "pipelines", "run", "training", "--root", f"{theirs}/root", *given],
                 env={
                     "PATH": "/usr/bin:/bin",
                     "HOME": theirs,
-                    "PYTHONPATH": f"{ROOT}:{packages}",
+                    "PYTHONPATH": f"{source}:{packages}",
                     "GEODUCT_IMAGES": lock,
                 },
-                user=account.pw_uid,
-                group=account.pw_gid,
-                extra_groups=groups,
                 capture_output=True,
                 text=True,
             )

@@ -50,7 +50,6 @@ def test_jureca(capsys: pytest.CaptureFixture[str]) -> None:
         "GEODUCT_SUCCESSORS": "20",
         "NCCL_SOCKET_IFNAME": "ib0",
         "GLOO_SOCKET_IFNAME": "ib0",
-        "HF_HUB_OFFLINE": "1",
     }
 
 

@@ -23,7 +23,7 @@ def changed(tmp_path: Path, **keys: object) -> Path:
 
 
 @pytest.mark.parametrize("name", ["jureca", "local"])
-@pytest.mark.parametrize("component", [*COMPONENTS, *site.UPCOMING])
+@pytest.mark.parametrize("component", COMPONENTS)
 def test_every_profile_serves_every_component(name: str, component: str) -> None:
     assert exports(site.find(name), component).startswith(("export SBATCH_ACCOUNT=", "unset SBATCH_ACCOUNT"))
 

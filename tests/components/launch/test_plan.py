@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import pytest
 
 from components.errors import GeoductError
 from components.launch import preview
+from components.launch.docker import connect
 from components.launch.images import Image, read_lock, write_entry
 from components.launch.plan import Mount, Plan, make_plan
 from components.registry import load
@@ -70,6 +72,17 @@ def test_a_file_that_a_parameter_names_is_bound_and_a_name_is_not(tmp_path: Path
         tmp_path / "a",
         tmp_path / "out",
     }
+
+
+def test_a_file_that_a_parameter_names_by_default_is_found_in_the_container(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("a").mkdir()
+    Path("corine-2").touch()
+    made = plan("label", composite="a", source="a", labels="out/labels.zarr")
+    assert Mount(tmp_path / "corine-2", False) in made.mounts
+    assert made.command[-2:] == ("--nomenclature", f"{tmp_path}/corine-2")
 
 
 def test_command_is_the_same_with_absolute_paths(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -150,6 +163,12 @@ def test_the_lock_keeps_its_other_images(tmp_path: Path) -> None:
     other = Image(f"r/learn@{DIGEST}", "f00", "debian", 8)
     write_entry(lock, "learn", other)
     assert read_lock(lock) == {"data": IMAGE, "learn": other}
+
+
+def test_what_the_launcher_docker_lacks_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "docker", None)
+    with pytest.raises(GeoductError, match=r"Python client; install it with: pip install 'geoduct\[launch\]'"):
+        connect()
 
 
 def test_a_preview_shows_no_secret(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

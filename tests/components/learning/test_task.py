@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from components.learning.task import PatchTask, Schedule, macro_f1, schedule_of
+from components.learning.learner import macro_f1
+from components.learning.task import PatchTask, Schedule, schedule_of
 
 
 @pytest.mark.parametrize(

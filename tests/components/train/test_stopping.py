@@ -233,7 +233,7 @@ def test_what_all_ranks_refuse_is_said_once(world: PatchSet, tmp_path: Path) -> 
     codes, said = finish(start(world, tmp_path / "m", ranks=2, batch_size=13))
     assert codes == [2, 2]
     assert said == (
-        f"geoduct: --batch-size is 13, but the train split of {world.path} has 24 labelled patches, 12 for each of 2 "
+        f"geoduct: the batch size is 13, but the train split of {world.path} has 24 labelled patches, 12 for each of 2 "
         "ranks; expected at most 12\n"
     )
     assert list(tmp_path.iterdir()) == []

@@ -177,7 +177,7 @@ def refused(words: str, world: PatchSet, path: Path, **settings: Any) -> None:
 
 def test_a_batch_larger_than_the_split_is_refused(world: PatchSet, tmp_path: Path) -> None:
     refused(
-        "--batch-size is 25, but the train split of .* has 24 labelled patches", world, tmp_path / "m", batch_size=25
+        "the batch size is 25, but the train split of .* has 24 labelled patches", world, tmp_path / "m", batch_size=25
     )
 
 

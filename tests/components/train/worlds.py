@@ -37,20 +37,21 @@ def patchset(
     classes: int = 3,
     shares: tuple[float, float] = (0.6, 0.2),
     statistics: dict[str, float] | None = None,
+    bands: tuple[str, ...] = BANDS,
 ) -> PatchSet:
     """A sealed PatchSet of these patches; the first `shares` of them are train and val, the rest test."""
     count, size = len(label), label.shape[-1]
     land = nomenclature(classes)
     ends = np.cumsum([round(share * count) for share in shares])
     counts = np.stack([(label == c).sum(axis=(1, 2)) for c in range(classes)], axis=1)
-    train = image[: ends[0]].transpose(1, 0, 2, 3).reshape(len(BANDS), -1).astype(float)
+    train = image[: ends[0]].transpose(1, 0, 2, 3).reshape(len(bands), -1).astype(float)
     found = {
         band: {"mean": v.mean(), "std": v.std(), "min": v.min(), "max": v.max()}
         | {f"p{q:02d}": np.percentile(v, q) for q in (1, 2, 50, 98, 99)}
-        for band, v in zip(BANDS, train, strict=True)
+        for band, v in zip(bands, train, strict=True)
     }
-    attributes = {"statistics": {b: {**found[b], **(statistics or {})} for b in BANDS}}
-    images, labels = create_patchset(path, count, size, BANDS, land, attributes)
+    attributes = {"statistics": {b: {**found[b], **(statistics or {})} for b in bands}}
+    images, labels = create_patchset(path, count, size, bands, land, attributes)
     images[...], labels[...] = image, label
     splits = np.array(["train", "val", "test"])[np.searchsorted(ends, np.arange(count), side="right")]
     index = geopandas.GeoDataFrame(

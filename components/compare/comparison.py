@@ -1,0 +1,89 @@
+"""The run of compare: score both models in one pass, judge the differences, and write numbers, tables and page."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import NamedTuple
+
+from components.artifacts.model import Model
+from components.artifacts.patchset import PatchSet, Split
+from components.artifacts.report import PAGE
+from components.compare.page import Content, page
+from components.compare.pairing import pair
+from components.compare.pictures import choose, show
+from components.compare.tables import metrics, write_tables
+from components.compare.verdict import verdict
+from components.errors import GeoductError
+from components.evaluate import judge as judging
+from components.evaluate.bootstrap import draw
+from components.evaluate.samples import Samples
+from components.learning.predictor import Predictor
+
+
+class Settings(NamedTuple):
+    """The parameters of the component."""
+
+    split: Split
+    bootstrap: int
+    level: float
+    bins: int
+    examples: int
+    batch_size: int
+    seed: int
+
+
+def write_comparison(baseline: Model, candidate: Model, patches: PatchSet, folder: Path, settings: Settings) -> None:
+    """Score both models on a split of `patches` and write a Comparison's files into `folder`.
+
+    Raises:
+        GeoductError: the models have different tasks, one does not go with the patches, or the split is empty.
+    """
+    if baseline.task != candidate.task:
+        raise GeoductError(
+            f"the baseline {baseline.path} does {baseline.task} and the candidate {candidate.path} {candidate.task}; "
+            "expected two models of one task"
+        )
+    models = {"baseline": baseline, "candidate": candidate}
+    samples = {who: Samples(model, patches) for who, model in models.items()}
+    numbers = samples["baseline"].numbers(settings.split)
+    both = samples["baseline"], samples["candidate"]
+    predict = Predictor(baseline), Predictor(candidate)
+    paired = pair(*both, numbers, *predict, bins=settings.bins, batch=settings.batch_size)
+    if not paired.outcomes.sum():
+        raise GeoductError(
+            f"{patches.path}: no labelled pixel of the split {settings.split!r} has data in the bands of both models"
+        )
+    draws = draw(len(paired.blocks), settings.bootstrap, settings.seed)
+    tallies = {"baseline": paired.baseline, "candidate": paired.candidate}
+    judged = {who: judging.judge(tally, draws, settings.level) for who, tally in tallies.items()}
+    gains = judging.compare(paired.candidate, paired.baseline, draws, settings.level)
+    each = judging.compare_classes(paired.candidate, paired.baseline, draws, settings.level)
+    found = metrics(judged, gains, paired)
+    folder.mkdir(parents=True, exist_ok=True)
+    write_tables(folder, found, judged, gains, each, patches.nomenclature, paired)
+    unit = "pixels" if baseline.task == "segmentation" else "patches"
+    better, worse = choose(paired, settings.examples)
+    content = Content(
+        models=models,
+        patches=patches,
+        settings=settings._asdict(),
+        unit=unit,
+        paired=paired,
+        judged=judged,
+        gains=gains,
+        each=each,
+        metrics=found,
+        verdict=verdict(
+            judged,
+            gains,
+            each,
+            names=patches.nomenclature.names,
+            unit=unit,
+            blocks=len(paired.blocks),
+            level=settings.level,
+            strangers=[who for who, model in models.items() if model.description.patches != patches.digest],
+        ),
+        better=show(*both, paired, better, *predict),
+        worse=show(*both, paired, worse, *predict),
+    )
+    (folder / PAGE).write_text(page(content), encoding="utf-8")

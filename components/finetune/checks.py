@@ -1,0 +1,135 @@
+"""What of a YAML can be told wrong before anything is built, or right after: each mistake in one sentence.
+
+TerraTorch itself tells of most of them in tracebacks, hours later or not at all.
+"""
+
+from __future__ import annotations
+
+import difflib
+import inspect
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from lightning.pytorch.callbacks import Callback
+from terratorch.models.backbones import prithvi_mae, prithvi_vit
+
+from components.artifacts.model import Task
+from components.artifacts.nomenclature import IGNORE
+from components.artifacts.patchset import PatchSet
+from components.artifacts.weights import Weights
+from components.errors import GeoductError, nearest
+from components.finetune import tasks
+from components.finetune.weights import terratorch_names
+from components.learning.foundation import FACTORY
+from components.learning.learner import SCORES
+
+MONITORS = ("train/loss", "val/loss", *SCORES)
+"""What callbacks can watch."""
+
+
+def known_keys(found: Mapping[str, Any], known: Sequence[str], prefix: str, where: str) -> None:
+    for key in found:
+        if key not in known:
+            raise GeoductError(f"{where}: unknown key {prefix + str(key)!r}{nearest(str(key), known)}")
+
+
+def parameters(kind: type) -> list[str]:
+    """Names of the arguments of a class, those that it hands on to its bases too."""
+    names = {
+        name: None
+        for base in kind.__mro__
+        if (init := vars(base).get("__init__")) is not None
+        for name, parameter in inspect.signature(init).parameters.items()
+        if parameter.kind in (parameter.POSITIONAL_OR_KEYWORD, parameter.KEYWORD_ONLY) and name != "self"
+    }
+    return list(names)
+
+
+def check_model(arguments: dict[str, Any], kind: Task, patches: PatchSet, weights: Weights | None, where: str) -> None:
+    """What of `model.init_args` can be told wrong before anything is built."""
+    prefix = f"{where}: model.init_args."
+    network = arguments.get("model_args")
+    if not isinstance(network, dict) or not isinstance(network.get("backbone"), str):
+        raise GeoductError(f"{prefix}model_args names no backbone; expected one of TerraTorch's registry")
+    if arguments.get("model_factory") != FACTORY:
+        raise GeoductError(f"{prefix}model_factory is {arguments.get('model_factory')!r}; expected {FACTORY}")
+    if arguments.get("aux_heads"):
+        raise GeoductError(f"{prefix}aux_heads are not part of a Model; expected none")
+    classes, found = len(patches.nomenclature), network.get("num_classes")
+    if found != classes:
+        names = ", ".join(c.name for c in patches.nomenclature)
+        raise GeoductError(
+            f"{prefix}model_args.num_classes is {found}, but the nomenclature of {patches.path} has {classes} classes "
+            f"({names}); expected {classes}"
+        )
+    if kind == "segmentation" and arguments.get("ignore_index") != IGNORE:
+        raise GeoductError(
+            f"{prefix}ignore_index is {arguments.get('ignore_index')}, but pixels without a label are {IGNORE}; "
+            f"expected {IGNORE}"
+        )
+    _check_backbone(network, prefix)
+    if weights is not None and weights.pretraining.backbone != network["backbone"].removeprefix("terratorch_"):
+        raise GeoductError(
+            f"{prefix}model_args.backbone is {network['backbone']!r}, but {weights.path} are weights of "
+            f"{weights.pretraining.backbone!r}; expected those of the same"
+        )
+    _check_optimiser(arguments, prefix)
+    if network.get("peft_config") and arguments.get("freeze_backbone"):
+        raise GeoductError(f"{prefix}freeze_backbone is true and model_args has a peft_config; expected one of them")
+    if weights is None and network.get("peft_config") and not network.get("backbone_pretrained"):
+        raise GeoductError(
+            f"{prefix}model_args.peft_config adapts a backbone that begins from chance; expected --weights"
+        )
+
+
+def _check_backbone(network: Mapping[str, Any], prefix: str) -> None:
+    """Prithvi takes arguments of any name, and does nothing about those that it does not know."""
+    if not network["backbone"].removeprefix("terratorch_").startswith("prithvi_eo_"):
+        return
+    known = {
+        name
+        for builder in (prithvi_vit._create_prithvi, prithvi_mae.PrithviViT.__init__)
+        for name in inspect.signature(builder).parameters
+    } | {"bands", "pretrained", "out_indices"}
+    where = "backbone_kwargs." if network.get("backbone_kwargs") else "backbone_"
+    for name in tasks.backbone_arguments(network):
+        if name not in known:
+            raise GeoductError(f"{prefix}model_args: unknown key {where + name!r}{nearest(name, known)}")
+
+
+def _check_optimiser(arguments: Mapping[str, Any], prefix: str) -> None:
+    """TerraTorch looks the optimiser up when training begins; a trial of it costs nothing."""
+    for key, known in (("optimizer", torch.optim), ("scheduler", torch.optim.lr_scheduler)):
+        name = arguments.get(key)
+        if name is not None and not hasattr(known, str(name)):
+            raise GeoductError(f"{prefix}{key} is {name!r}{nearest(str(name), vars(known))}")
+    settings = arguments.get("optimizer_hparams") or {}
+    try:
+        getattr(torch.optim, arguments.get("optimizer") or "Adam")([torch.nn.Parameter(torch.zeros(1))], **settings)
+    except (TypeError, ValueError) as error:
+        raise GeoductError(f"{prefix}optimizer_hparams: {words_of(error)}") from None
+
+
+def words_of(error: BaseException) -> str:
+    """An error of a parser in one line."""
+    return re.sub(r"\s+", " ", str(error) or type(error).__name__).strip()
+
+
+def check_monitors(callbacks: Sequence[Callback], where: str) -> None:
+    for callback in callbacks:
+        monitor = getattr(callback, "monitor", None)
+        if monitor is not None and monitor not in MONITORS:
+            near = difflib.get_close_matches(str(monitor), MONITORS, n=1)
+            hint = f"; did you mean {near[0]!r}?" if near else f"; known: {', '.join(MONITORS)}"
+            raise GeoductError(f"{where}: {type(callback).__name__} monitors {monitor!r}{hint}")
+
+
+def check_bands(network: Mapping[str, Any], data: Any, weights: Weights | None, where: str) -> None:
+    wanted = tasks.bands_of(network) or (None if weights is None else list(weights.pretraining.bands))
+    if wanted is not None and terratorch_names(wanted) != terratorch_names(data.bands):
+        raise GeoductError(
+            f"{where}: the backbone takes {len(wanted)} bands ({', '.join(wanted)}), but the data module gives "
+            f"{len(data.bands)} ({', '.join(data.bands)}); expected data.init_args.bands to name the same in that order"
+        )

@@ -1,0 +1,159 @@
+"""A run of fine-tuning: from the YAML, patches and weights to a Model and its records."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import time
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from lightning.pytorch.loggers import TensorBoardLogger
+from safetensors.torch import load_file
+
+from components.artifacts import Model, PatchSet
+from components.artifacts.model import CURVES, Description, write_model
+from components.artifacts.weights import Weights
+from components.errors import GeoductError
+from components.finetune.adapters import merge
+from components.finetune.config import Plan, build, read
+from components.learning.fitting import Accelerator, Fitted, fit, session
+from components.learning.history import write_curves, write_history
+from components.learning.networks import build as build_network
+from components.learning.networks import load_weights, weights_of
+from components.learning.performance import Performance
+from components.progress import say
+from components.ranks import Ranks
+from components.storage import remove
+
+SUMMARY = "run.json"
+PERFORMANCE = "performance.csv"
+TENSORBOARD = "tensorboard"
+"""Files of the Model: the run in a few numbers, a row an epoch of how fast it went, curves by the step."""
+
+
+def tune(
+    patches: PatchSet,
+    weights: Weights | None,
+    model: Model,
+    ranks: Ranks,
+    *,
+    config: str,
+    overrides: tuple[str, ...],
+    accelerator: Accelerator,
+    threads: int,
+) -> None:
+    """Fit what the YAML describes and write the Model; see `components.finetune.finetune`.
+
+    Raises:
+        GeoductError: the YAML, the weights or the patches do not go together, or the run fails.
+    """
+    said = read(config, overrides)
+    folder = _folder(model.path, said, ranks)
+    with session(threads), _hushed():
+        plan = build(said, patches, weights, config)
+        _tell(plan, config, ranks)
+        performance = Performance()
+        fitted = fit(
+            plan.learner,
+            plan.data,
+            folder,
+            ranks=ranks,
+            idle_weights=True,
+            logger=TensorBoardLogger(model.path, name="", version=TENSORBOARD),
+            accelerator=accelerator,
+            **{**plan.settings, "callbacks": [*plan.settings["callbacks"], performance]},
+        )
+        if ranks.rank:
+            return
+        network = plan.learner.trained().cpu()
+        network.load_state_dict(load_file(fitted.weights))
+        tensors = weights_of(merge(network))
+        _write(plan, patches, model, {f"network.{name}": values for name, values in tensors.items()}, fitted)
+    performance.write(model.path / PERFORMANCE)
+    (model.path / SUMMARY).write_text(json.dumps(_summary(plan, fitted, performance, ranks), indent=1) + "\n")
+    for left in model.path.glob("checkpoints-*"):
+        remove(left)
+
+
+@contextmanager
+def _hushed() -> Iterator[None]:
+    """Keep quiet what Lightning's and TerraTorch's parsers and factories remark, for as long as they build."""
+    loggers = [logging.getLogger(name) for name in ("lightning.fabric", "terratorch")]
+    levels = [logger.level for logger in loggers]
+    try:
+        for logger in loggers:
+            logger.setLevel(logging.ERROR)
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message="You are using PEFT without a pretrained backbone")
+            yield
+    finally:
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)
+
+
+def _folder(model: Path, config: dict[str, Any], ranks: Ranks) -> Path:
+    """Where the checkpoints of this very configuration are; those of another one, left by a run that stopped, go."""
+    digest = hashlib.sha256(json.dumps(config, sort_keys=True, default=str).encode()).hexdigest()[:12]
+    folder = model / f"checkpoints-{digest}"
+    if ranks.rank == 0:
+        for other in model.glob("checkpoints-*"):
+            if other != folder:
+                say("finetune: the configuration has changed since the run was stopped; beginning anew")
+                remove(other)
+    return folder
+
+
+def _tell(plan: Plan, config: str, ranks: Ranks) -> None:
+    if ranks.rank:
+        return
+    if plan.passed_over:
+        say(f"finetune: passing over {', '.join(plan.passed_over)} of {config}: Geoduct has its own")
+    learning = sum(p.numel() for p in plan.learner.parameters() if p.requires_grad)
+    whole = sum(p.numel() for p in plan.learner.parameters())
+    backbone = plan.learner.model_args["backbone"]
+    began = "from chance" if plan.learner.matched is None else f"from weights ({plan.learner.matched})"
+    say(f"finetune: {backbone} {began}; {learning / 1e6:.2f} of {whole / 1e6:.2f} million weights learn")
+
+
+def _write(plan: Plan, patches: PatchSet, model: Model, tensors: Any, fitted: Fitted) -> None:
+    """Write the Model, after a look whether its architecture takes the tensors."""
+    network = build_network(plan.architecture)
+    try:
+        load_weights(network, tensors, "the trained network")
+    except GeoductError as error:
+        raise GeoductError(f"{error}; TerraTorch built another network for training than without weights") from None
+    description = Description(
+        task=plan.task,
+        architecture=plan.architecture,
+        bands=tuple(plan.data.bands),
+        statistics=plan.data.statistics,
+        normalisation=plan.data.normalisation,
+        nomenclature=patches.nomenclature,
+        size=patches.size,
+        patches=patches.digest,
+    )
+    write_model(model.path, description, tensors)
+    write_history(model.history, fitted.history)
+    write_curves(model.path / CURVES, fitted.history, fitted.best)
+
+
+def _summary(plan: Plan, fitted: Fitted, performance: Performance, ranks: Ranks) -> dict[str, Any]:
+    return {
+        "hyperparameters": plan.hyperparameters,
+        "passed_over": list(plan.passed_over),
+        "backbone": plan.learner.model_args["backbone"],
+        "weights": None if plan.learner.matched is None else asdict(plan.learner.matched),
+        "weights_that_learn": sum(p.numel() for p in plan.learner.parameters() if p.requires_grad),
+        "epochs": len(fitted.history),
+        "best": fitted.history[fitted.best],
+        "seconds": performance.seconds,
+        "ranks": ranks.size,
+        "device": performance.device,
+        "ended": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+    }

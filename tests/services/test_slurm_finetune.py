@@ -1,0 +1,92 @@
+"""`sbatch hpc/finetune.sbatch` on two nodes, in Apptainer, as an ordinary user: whatever ends it, it goes on to the same
+end.
+"""
+
+from __future__ import annotations
+
+import os
+import pwd
+import re
+import signal
+from datetime import datetime
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tests.components.train.worlds import land, patchset
+from tests.services.batch import Batch, assert_same_end
+from tests.services.cluster import USER, User, administer
+
+pytestmark = [pytest.mark.services, pytest.mark.slow]
+
+BANDS = ("B02", "B03", "B04", "B8A", "B11", "B12")
+OVERRIDES = (
+    "model.init_args.model_args.backbone_pretrained=false",
+    "model.init_args.model_args.backbone_img_size=64",
+    "model.init_args.model_args.num_classes=3",
+    "data.init_args.batch_size=4",
+    "data.init_args.workers=1",
+    "trainer.max_epochs=5",
+)
+ARGUMENTS = ("--patches patches.zarr", "--config hpc/configs/prithvi-v2-tiny.yaml", "--override", *OVERRIDES)
+
+
+@pytest.fixture
+def batch(user_images: User) -> Batch:
+    """Jobs of the cluster's user that fine-tune the smallest Prithvi on small patches."""
+    image, label = land(60, 64, 3, seed=1)
+    patchset(user_images.project / "patches.zarr", np.concatenate([image, image], axis=1), label, bands=BANDS)
+    user_images.give(user_images.project / "patches.zarr")
+    return Batch(user_images, "finetune", ARGUMENTS)
+
+
+def kill_rank(rank: int) -> None:
+    """End a rank as the kernel does when memory runs out; its workers, which are its children, have its name."""
+    ours = {}
+    for process in Path("/proc").glob("[0-9]*"):
+        try:
+            words = (process / "cmdline").read_bytes().split(b"\0")
+            variables = (process / "environ").read_bytes().split(b"\0")
+            parent = int(re.search(r"^PPid:\s+(\d+)", (process / "status").read_text(), re.MULTILINE)[1])
+        except (FileNotFoundError, ProcessLookupError):
+            continue  # it has ended meanwhile
+        if (
+            words[0].endswith(b"python")
+            and b"finetune" in words
+            and f"SLURM_PROCID={rank}".encode() in variables
+            and process.stat().st_uid == pwd.getpwnam(USER).pw_uid
+        ):
+            ours[int(process.name)] = parent
+    (found,) = (number for number, parent in ours.items() if parent not in ours)
+    os.kill(found, signal.SIGKILL)
+
+
+def test_stopped_twice_and_robbed_of_a_rank_it_reaches_the_same_end(batch: Batch) -> None:
+    whole = batch.submit("whole")
+    batch.wait(whole)
+
+    first = batch.submit("resumed")
+    job = first
+    for epoch in (1, 2):
+        batch.seen(first, f"epoch {epoch}/")
+        administer("scancel", "--batch", "--signal=USR1", job)  # what SLURM sends as a warning
+        batch.wait(job)
+        (job,) = batch.user.jobs()  # its successor, which writes to the same log
+
+    batch.seen(first, "epoch 3/")
+    lost = datetime.now()
+    kill_rank(1)
+    batch.wait(job)
+    about = administer("scontrol", "show", "job", job)
+    assert "JobState=FAILED" in about
+    ended = datetime.fromisoformat(re.search(r"EndTime=(\S+)", about)[1])
+    assert (ended - lost).total_seconds() < 60, "the other rank is to stop within a minute, not at the walltime"
+    assert batch.user.jobs() == []
+
+    again = batch.submit("resumed")  # the same command
+    batch.wait(again)
+    assert_same_end(batch.made("resumed", again), batch.made("whole", whole))
+    for epoch in (1, 2):  # it never began anew
+        assert (batch.log(first) + batch.log(again)).count(f"epoch {epoch}/") == 1
+    assert batch.user.leftovers() == []
