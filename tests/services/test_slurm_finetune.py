@@ -1,6 +1,4 @@
-"""`sbatch hpc/finetune.sbatch` on two nodes, in Apptainer, as an ordinary user: whatever ends it, it goes on to the same
-end.
-"""
+"""`sbatch hpc/finetune.sbatch` on two nodes, in Apptainer, as an ordinary user: stopped or hurt, it reaches its end."""
 
 from __future__ import annotations
 
