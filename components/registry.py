@@ -20,6 +20,7 @@ COMPONENTS = (
     "evaluate",
     "compare",
     "predict",
+    "export",
     "publish",
 )
 """In the order of the pipeline."""

@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from components.artifacts.archive import Archive as Archive
     from components.artifacts.base import Artifact as Artifact
     from components.artifacts.composite import Composite as Composite
+    from components.artifacts.export import Export as Export
     from components.artifacts.labelmap import LabelMap as LabelMap
     from components.artifacts.map import Map as Map
     from components.artifacts.mapcollection import MapCollection as MapCollection
@@ -25,6 +26,7 @@ MODULES = {
     "Archive": "archive",
     "Comparison": "report",
     "Composite": "composite",
+    "Export": "export",
     "LabelMap": "labelmap",
     "Map": "map",
     "MapCollection": "mapcollection",

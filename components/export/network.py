@@ -1,0 +1,85 @@
+"""The network as it is exported: normalisation and network in one, traced for the sizes that it can take."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import NamedTuple
+
+import torch
+from torch import nn
+from torch.export import Dim, ExportedProgram
+from torch.export import export as trace
+
+from components.learning.networks import STRIDE
+from components.learning.normalisation import Scaling
+
+INPUT, OUTPUT = "pixels", "logits"
+
+
+class FromPixels(nn.Module):
+    """DN as stored, uint16 (n, band, y, x) with 0 = nodata, to logits, by the steps of `normalise` and the network."""
+
+    offset: torch.Tensor
+    scale: torch.Tensor
+
+    def __init__(self, network: nn.Module, scaling: Scaling) -> None:
+        super().__init__()
+        self.network = network
+        self.register_buffer("offset", torch.from_numpy(scaling.offset)[:, None, None])
+        self.register_buffer("scale", torch.from_numpy(scaling.scale)[:, None, None])
+
+    def forward(self, pixels: torch.Tensor) -> torch.Tensor:
+        image = pixels.to(torch.float32)
+        image = torch.where(image == 0, torch.zeros_like(image), (image - self.offset) * self.scale)
+        logits: torch.Tensor = self.network(image)
+        return logits
+
+
+class Sizes(NamedTuple):
+    """Edges of images that a traced network takes: multiples of `multiple`, at least `least`, or `fixed` alone."""
+
+    multiple: int | None = None
+    least: int | None = None
+    fixed: int | None = None
+
+
+class Traced(NamedTuple):
+    """A network as a graph, and the sizes that it takes; `refused` says why it takes one size alone."""
+
+    program: ExportedProgram
+    sizes: Sizes
+    refused: str | None
+
+
+def trace_network(network: FromPixels, *, bands: int, size: int) -> Traced:
+    """Trace a network in evaluation mode for any batch, and for images of any size if its code allows that.
+
+    torch.export traces one path through the code. A U-Net's is the same for all sizes that need no padding; a
+    transformer that was built for one size takes that size alone.
+
+    Raises:
+        RuntimeError: torch cannot trace the network at all.
+    """
+    multiple = int(getattr(network.network, "multiple", STRIDE))
+    edge = max(2, -(-size // multiple)) * multiple
+    dims = {0: Dim("batch"), 2: multiple * Dim("rows"), 3: multiple * Dim("columns")}
+    refused = None
+    try:
+        program = _trace(network, torch.zeros((2, bands, edge, edge), dtype=torch.uint16), dims)
+        sizes = Sizes(multiple=multiple, least=2 * multiple)  # torch.export takes sizes of 0 and 1 for special cases
+    except (RuntimeError, ValueError, TypeError, AssertionError) as error:
+        refused = (str(error).strip() or type(error).__name__).splitlines()[0]
+        program = _trace(network, torch.zeros((2, bands, size, size), dtype=torch.uint16), {0: Dim("batch")})
+        sizes = Sizes(fixed=size)
+    # Otherwise the file holds the pixels of the trace, and the paths of this machine's Python files.
+    program.example_inputs = None
+    for module in program.graph_module.modules():
+        if isinstance(module, torch.fx.GraphModule):
+            for node in module.graph.nodes:
+                node.meta.pop("stack_trace", None)
+    return Traced(program, sizes, refused)
+
+
+def _trace(network: FromPixels, pixels: torch.Tensor, dims: Mapping[int, object]) -> ExportedProgram:
+    with torch.no_grad():
+        return trace(network, (pixels,), dynamic_shapes=(dims,), strict=False)
