@@ -19,6 +19,7 @@ TOOLS = {
     "verify": "Re-read an artifact and compare every byte with its manifest.",
     "experiment": "Say which experiment is active, or write params.yaml for another one.",
     "sweep": "Search parameters of train or finetune with several workers (geoduct sweep --help).",
+    "scaling": "Measure how training gets faster with more ranks (geoduct scaling --help).",
     "hpc": "On a supercomputer: the environment of a site, a check before the first job (geoduct hpc --help).",
     "weights": "Fetch or convert the weights of a foundation model (geoduct weights --help).",
 }
@@ -157,6 +158,10 @@ def dispatch(arguments: list[str]) -> int:
             from components.sweep.command import main as sweep
 
             sweep(rest)
+        case ["scaling", *rest]:
+            from components.scaling.command import main as scaling
+
+            scaling(rest)
         case ["hpc", *rest]:
             from components.hpc.command import main as hpc
 

@@ -28,6 +28,7 @@ from components.errors import GeoductError, Halted
 from components.learning.checkpoints import Checkpoints, Row
 from components.learning.learner import Learner
 from components.learning.stopping import Stopping
+from components.learning.timing import asked_for
 from components.ranks import Ranks
 
 Accelerator = Literal["auto", "cpu", "gpu"]
@@ -234,7 +235,7 @@ def fit(
         interval: seconds after which a checkpoint is written within an epoch.
 
     Raises:
-        Halted: the run was asked to stop, or failed behind a checkpoint, which is kept.
+        Halted: the run was asked to stop, or failed behind a checkpoint, which is kept; or its steps are measured.
         GeoductError: it failed before, or cannot begin.
     """
     gpu = _gpu(accelerator, ranks)
@@ -246,6 +247,9 @@ def fit(
     watched = sys.stderr.isatty()
     if watched:
         crew.append(TQDMProgressBar(leave=False))
+    timing = asked_for()
+    if timing:
+        crew.append(timing)
     trainer = Trainer(
         accelerator=accelerator if gpu is None else "gpu",
         devices=1 if gpu is None else [gpu],
@@ -258,6 +262,7 @@ def fit(
         gradient_clip_val=clip,
         gradient_clip_algorithm=clip_by if clip is not None else None,
         callbacks=crew,
+        profiler=timing.clock if timing else None,
         default_root_dir=folder,
         logger=logger or False,
         enable_model_summary=False,
