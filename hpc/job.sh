@@ -1,6 +1,6 @@
 # shellcheck shell=bash
 # What the batch scripts share; sourced, for sbatch copies a script away from its folder. `geoduct hpc env` sets the
-# GEODUCT_* variables. Offers: container, step, resumable.
+# GEODUCT_* variables. Offers: container, step, spread, resumable, successor.
 set -euo pipefail
 
 if [ -n "${GEODUCT_MODULES:-}" ]; then
@@ -33,11 +33,16 @@ container() {
 
 # step TASKS WORD…: runs the words as one step, that many times on each node, and returns the step's exit code.
 step() {
-    local tasks=$1 child code
-    shift
+    spread "$SLURM_JOB_NUM_NODES" "$@"
+}
+
+# spread NODES TASKS WORD…: the same on so many of the nodes.
+spread() {
+    local nodes=$1 tasks=$2 child code
+    shift 2
     # A rank that ends with an error tells the others, which end by themselves: SLURM must not kill them meanwhile,
     # for they may be writing a checkpoint.
-    srun --ntasks="$((SLURM_JOB_NUM_NODES * tasks))" --ntasks-per-node="$tasks" --cpus-per-task="$GEODUCT_CPUS" \
+    srun --nodes="$nodes" --ntasks="$((nodes * tasks))" --ntasks-per-node="$tasks" --cpus-per-task="$GEODUCT_CPUS" \
         --quiet --cpu-bind=none --kill-on-bad-exit=0 --wait=0 "$GEODUCT_HPC/task.sh" "$@" &
     child=$!
     trap 'touch "$GEODUCT_STOP_FILE"' USR1 # sent shortly before the walltime, see --signal
@@ -68,17 +73,19 @@ resumable() {
 
 # successor ARGUMENT…: submits the running script again, as this job was submitted, to start once this job is over.
 successor() {
-    local generation=$((${GEODUCT_GENERATION:-0} + 1)) about value
+    local generation=$((${GEODUCT_GENERATION:-0} + 1)) job=$SLURM_JOB_ID about value
+    # The first task of an array has the number of the whole.
+    [ -z "${SLURM_ARRAY_JOB_ID:-}" ] || job="${SLURM_ARRAY_JOB_ID}_$SLURM_ARRAY_TASK_ID"
     if [ "$generation" -gt "$GEODUCT_SUCCESSORS" ]; then
         echo "geoduct: stopped at the walltime for the ${generation}th time, and GEODUCT_SUCCESSORS allows" \
             "$GEODUCT_SUCCESSORS successors: submit again to go on" >&2
         return 75
     fi
-    about=" $(scontrol --oneliner show job "$SLURM_JOB_ID") "
+    about=" $(scontrol --oneliner show job "$job") "
     field() { # of what SLURM says of this job
         value=${about#* "$1"=}
         echo "${value%% *}"
     }
-    GEODUCT_GENERATION=$generation sbatch --dependency="afterany:$SLURM_JOB_ID" --nodes="$SLURM_JOB_NUM_NODES" \
-        --partition="$SLURM_JOB_PARTITION" --time="$(field TimeLimit)" --output="$(field StdOut)" "$(field Command)" "$@"
+    GEODUCT_GENERATION=$generation sbatch --dependency="afterany:$job" --nodes="$SLURM_JOB_NUM_NODES" \
+        ${SLURM_ARRAY_TASK_ID:+--array="$SLURM_ARRAY_TASK_ID"} --partition="$SLURM_JOB_PARTITION" --time="$(field TimeLimit)" --output="$(field StdOut)" "$(field Command)" "$@"
 }

@@ -3,8 +3,18 @@
 # else of the environment, and gives the container room for temporary files on the node's own disk.
 set -euo pipefail
 
-for name in SLURM_JOB_ID SLURM_PROCID SLURM_LOCALID SLURM_NODEID SLURM_STEP_NUM_TASKS MASTER_ADDR MASTER_PORT \
-    GEODUCT_STOP_FILE NCCL_SOCKET_IFNAME GLOO_SOCKET_IFNAME CUDA_VISIBLE_DEVICES; do
+ranks=(SLURM_PROCID SLURM_LOCALID SLURM_NODEID SLURM_STEP_NUM_TASKS MASTER_ADDR MASTER_PORT)
+if [ -n "${GEODUCT_APART:-}" ]; then
+    # The tasks are no ranks of one run: each has a number of its own over all of an array, and a GPU of its own.
+    ranks=(GEODUCT_WORKER)
+    export GEODUCT_WORKER=$((${SLURM_ARRAY_TASK_ID:-0} * SLURM_STEP_NUM_TASKS + SLURM_PROCID))
+    if [ "$SLURM_STEP_NUM_TASKS" -gt 1 ] && [ -n "${CUDA_VISIBLE_DEVICES:-}" ]; then
+        IFS=, read -r -a gpus <<< "$CUDA_VISIBLE_DEVICES"
+        export CUDA_VISIBLE_DEVICES="${gpus[SLURM_LOCALID % ${#gpus[@]}]}"
+    fi
+fi
+for name in SLURM_JOB_ID "${ranks[@]}" GEODUCT_STOP_FILE GEODUCT_TIMES_FILE GEODUCT_TIMES_STEPS NCCL_SOCKET_IFNAME \
+    GLOO_SOCKET_IFNAME CUDA_VISIBLE_DEVICES; do
     if [ -n "${!name:-}" ]; then
         export "APPTAINERENV_$name=${!name}"
     fi

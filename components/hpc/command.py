@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Callable
+from pathlib import Path
 
 from components.errors import GeoductError, nearest
 from components.registry import COMPONENTS, load
@@ -14,7 +15,8 @@ USAGE = """usage: geoduct hpc <tool>
                                                        component (default: train) asks for: eval "$(geoduct hpc env)"
   check [COMPONENT] [--site SITE] [--account ACCOUNT] [--data PATH …]
                                                        see whether this account can run jobs here, and what to mend
-  container COMPONENT --flag value …                   the `apptainer exec …` of a component, for batch scripts"""
+  container COMPONENT --flag value …                   the `apptainer exec …` of a component, for batch scripts;
+                                                       also of the tools sweep and scaling"""
 
 
 def main(words: list[str]) -> int:
@@ -85,18 +87,22 @@ def _check(words: list[str]) -> int:
 def _container(words: list[str]) -> int:
     from components import storage
     from components.__main__ import parse
+    from components.hpc.contained import TOOLS, tool_plan
     from components.launch import apptainer
     from components.launch.plan import make_plan
 
-    if not words or words[0] not in COMPONENTS:
-        name = words[0] if words else ""
-        raise GeoductError(f"there is no component {name!r}{nearest(name, COMPONENTS)}")
-    spec = load(words[0]).spec
-    plan = make_plan(spec, parse(spec, words[1:]))
+    name, folder = words[0] if words else "", Path("/")
+    if name in TOOLS:
+        plan, folder = tool_plan(name, words[1:])
+    elif name in COMPONENTS:
+        spec = load(name).spec
+        plan = make_plan(spec, parse(spec, words[1:]))
+    else:
+        raise GeoductError(f"there is no component {name!r}{nearest(name, [*COMPONENTS, *TOOLS])}")
     apptainer.check(plan)
     for mount in (m for m in plan.mounts if m.writable):
         storage.folder(mount.path)  # bound into the container, hence there before it starts
     for name, value in apptainer.environment(plan).items():
         print(f"export {name}={shlex.quote(value)}")
-    print(f"container=({shlex.join(apptainer.command(plan))})")
+    print(f"container=({shlex.join(apptainer.command(plan, folder=folder))})")
     return 0

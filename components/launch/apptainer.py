@@ -23,12 +23,14 @@ _LABEL = "org.label-schema.usage.singularity.deffile.from"
 _NVIDIA = Path("/dev/nvidiactl")
 
 
-def command(plan: Plan, images: Path | None = None) -> list[str]:
+def command(plan: Plan, images: Path | None = None, folder: Path = Path("/")) -> list[str]:
     """The words of `apptainer exec …` for a plan; variables travel apart from it, see `environment`.
 
-    `images` is the folder of the Apptainer images, if they are not where they are on this machine.
+    `images` is the folder of the Apptainer images, if they are not where they are on this machine; `folder` is where
+    the command stands.
     """
-    words = ["apptainer", "--quiet", "exec", "--contain", "--cleanenv", "--no-eval", "--no-privs", "--pwd", "/"]
+    words = ["apptainer", "--quiet", "exec", "--contain", "--cleanenv", "--no-eval", "--no-privs"]
+    words += ["--pwd", str(folder)]
     if plan.image_name == "learn" and _NVIDIA.exists():
         words.append("--nv")
     for mount in plan.mounts:

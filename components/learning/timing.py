@@ -34,7 +34,7 @@ from components.progress import TIMES_FILE, TIMES_STEPS
 
 KINDS = ("plain", "parted", "apart")
 PARTS = ("data", "forward", "backward", "optimiser", "agreement")
-"""What a step consists of, beside the rest of the training loop. Agreement: the ranks ask each other whether to stop."""
+"""What a step consists of, beside the rest of the loop. Agreement: the ranks ask each other whether to stop."""
 
 BLOCK = 4
 """Steps of one kind in a row. The first is not counted: it waits for what the block before has left undone."""

@@ -9,7 +9,7 @@ from typing import NoReturn
 
 from components.errors import GeoductError
 from components.launch.plan import Mount
-from components.scaling.study import TIMES, keep, kept, measure, outstanding, place_of, plan, words_of
+from components.scaling.study import TIMES, keep, kept, measure, outstanding, plan, prepare, words_of
 
 
 class _Parser(ArgumentParser):
@@ -53,10 +53,8 @@ def main(words: list[str]) -> None:
         left = outstanding(study, folder)
         if given.list:
             for run in left:
-                file = place_of(folder, run) / TIMES
-                file.parent.mkdir(parents=True, exist_ok=True)
-                line = [str(run.ranks), str(study.steps), str(file), *words_of(study, run, folder)]
-                print(shlex.join(line))
+                file = prepare(folder, run) / TIMES
+                print(shlex.join([str(run.ranks), str(study.steps), str(file), *words_of(study, run, folder)]))
             return
         for run in left:
             measure(study, run, folder)

@@ -53,8 +53,12 @@ def write(study: Study, folder: Path) -> str:
     (folder / TABLE).write_text(text.getvalue())
     said = {"component": study.component, "arguments": study.arguments, "batch": study.batch, "steps": study.steps}
     (folder / FIGURES).write_text(json.dumps({"hardware": hardware, **said, "rows": rows}, indent=1) + "\n")
-    (folder / PLOT).write_bytes(_plot(rows, f"{study.component} on {hardware['gpu'] or hardware['cpu']}"))
+    (folder / PLOT).write_bytes(_plot(rows, f"{study.component} on {_named(hardware)}"))
     return _text(rows)
+
+
+def _named(hardware: dict[str, Any]) -> str:
+    return str(hardware["gpu"] or f"{hardware['cpu']}, {hardware['cores']} cores")
 
 
 def _middle(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -160,6 +164,7 @@ def _stacks(axes: Axes, rows: list[dict[str, Any]]) -> None:
     for place, row in zip(places, rows, strict=True):
         axes.text(place, 101.5, f"{row['efficiency']:.0%}", ha="center", fontsize=9)
     axes.set_xticks(places, [f"{row['mode']}\n{row['ranks']}" for row in rows])
+    axes.set_xlabel("ranks")
     axes.set_ylim(0, 110)
     axes.set_ylabel("share of a step in % (above: efficiency)")
     axes.legend(frameon=False, loc="center left", bbox_to_anchor=(1.0, 0.5))

@@ -146,6 +146,14 @@ def place_of(folder: Path, run: Run) -> Path:
     return folder.absolute() / RUNS / run.name
 
 
+def prepare(folder: Path, run: Run) -> Path:
+    """The folder of a run that is to begin, without what an earlier attempt has left."""
+    place = place_of(folder, run)
+    remove(place)
+    place.mkdir(parents=True)
+    return place
+
+
 def outstanding(study: Study, folder: Path) -> list[Run]:
     """The runs that are not yet measured."""
     return [run for run in study.runs() if not (place_of(folder, run) / TIMES).exists()]
@@ -162,8 +170,7 @@ def measure(study: Study, run: Run, folder: Path) -> None:
     Raises:
         GeoductError: it failed, with its last words.
     """
-    place = place_of(folder, run)
-    place.mkdir(parents=True, exist_ok=True)
+    place = prepare(folder, run)
     say(f"scaling: {run.ranks} {'ranks' if run.ranks > 1 else 'rank'}, batches of {run.batch}")
     variables: Mapping[str, str] = {
         **os.environ,

@@ -8,7 +8,12 @@ from pathlib import Path
 from typing import NoReturn
 
 from components.errors import GeoductError
-from components.sweep.plan import read
+from components.launch.plan import Mount, make_plan
+from components.registry import load
+from components.sweep.plan import arguments, example, read
+
+WORKER = "GEODUCT_WORKER"
+"""Environment variable: the number of this worker, so that those which start at once do not try the same."""
 
 
 class _Parser(ArgumentParser):
@@ -16,12 +21,7 @@ class _Parser(ArgumentParser):
         raise GeoductError(f"sweep: {message}")
 
 
-def main(words: list[str]) -> None:
-    """Run one worker until the sweep has all its trials, then write and say what was found.
-
-    Raises:
-        GeoductError: for anything that the user can mend.
-    """
+def _parser() -> ArgumentParser:
     parser = _Parser(
         prog="geoduct sweep",
         description="Search parameters of train or finetune. Start it as often as there are devices, with the same "
@@ -31,13 +31,36 @@ def main(words: list[str]) -> None:
     parser.add_argument("plan", type=Path, help="YAML of the sweep, see hpc/sweeps")
     parser.add_argument("folder", type=Path, help="of the study, which all workers see")
     parser.add_argument("--show", action="store_true", help="only write and say what was found so far")
-    given = parser.parse_args(words)
+    return parser
+
+
+def main(words: list[str]) -> None:
+    """Run one worker until the sweep has all its trials, then write and say what was found.
+
+    Raises:
+        GeoductError: for anything that the user can mend.
+    """
+    given = _parser().parse_args(words)
     plan = read(given.plan)
     from components.sweep.outcome import write
     from components.sweep.study import open_study
     from components.sweep.worker import work
 
-    worker = int(os.environ.get("SLURM_ARRAY_TASK_ID", "0"))
+    worker = int(os.environ.get(WORKER, "0"))
     if not given.show:
         work(plan, given.folder, worker)
     print(write(open_study(given.folder, plan, worker), plan, given.folder))
+
+
+def contained(words: list[str]) -> tuple[list[str], list[Mount]]:
+    """The words with absolute paths, and what a worker and the runs of its trials need to see, for a container.
+
+    Raises:
+        GeoductError: the words or the plan are wrong, or an input does not exist.
+    """
+    given = _parser().parse_args(words)
+    plan, folder = read(given.plan), given.folder.absolute()
+    spec = load(plan.component).spec
+    trial = make_plan(spec, {**arguments(plan, spec, example(plan)), spec.outputs[0].name: str(folder / "model")})
+    told = [str(given.plan.absolute()), str(folder), *["--show"] * given.show]
+    return told, [*trial.mounts, Mount(given.plan.absolute(), False), Mount(folder, True)]

@@ -79,9 +79,8 @@ def read(path: Path) -> Plan:
         raise GeoductError(f"{path}: the component {plan.component} writes no Model; expected train or finetune")
     if both := plan.space.keys() & plan.parameters.keys():
         raise GeoductError(f"{path}: {min(both)!r} is both fixed (parameters) and searched (space); expected one")
-    example = {name: _example(values) for name, values in plan.space.items()}
     try:
-        spec.bind({**arguments(plan, spec, example), **{slot.name: "model" for slot in spec.outputs}})
+        spec.bind({**arguments(plan, spec, example(plan)), **{slot.name: "model" for slot in spec.outputs}})
     except GeoductError as error:
         raise GeoductError(f"{path}: {error}") from None
     return plan
@@ -106,5 +105,6 @@ def arguments(plan: Plan, spec: Spec, chosen: Mapping[str, Value]) -> dict[str, 
     return given
 
 
-def _example(values: Range | Choices) -> Value:
-    return values.low if isinstance(values, Range) else values.choices[0]
+def example(plan: Plan) -> dict[str, Value]:
+    """Some point of the space."""
+    return {name: values.low if isinstance(values, Range) else values.choices[0] for name, values in plan.space.items()}

@@ -11,6 +11,7 @@ import pytest
 
 from components.errors import GeoductError
 from components.hpc.command import main
+from components.hpc.contained import TOOLS
 from components.registry import COMPONENTS
 from tests.components.hpc.conftest import FOLDER
 
@@ -89,10 +90,10 @@ def test_headers_hold_nothing_of_a_site(script: Path) -> None:
 
 def test_a_component_that_uses_several_nodes_has_its_script() -> None:
     named = {
-        name for s in SCRIPTS for name in re.findall(r"^(?:resumable|\s+container) (\w+)", s.read_text(), re.MULTILINE)
+        name for s in SCRIPTS for name in re.findall(r"^(?:resumable|\s*container) (\w+)", s.read_text(), re.MULTILINE)
     }
-    assert named == {"train", "predict", "finetune"}
-    assert named - {"finetune"} <= set(COMPONENTS)
+    assert named == {"train", "predict", "finetune", "sweep", "scaling"}
+    assert named <= {*COMPONENTS, *TOOLS}
 
 
 @pytest.mark.parametrize("script", [*SCRIPTS, FOLDER / "job.sh", FOLDER / "task.sh"], ids=lambda path: path.name)
