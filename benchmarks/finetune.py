@@ -341,15 +341,16 @@ def main() -> None:
     if left := [name for name in MODELS if name not in given.models]:
         result["not run"] = f"{', '.join(left)}: " + ("not asked for" if gpu else "a step takes too long on a CPU")
     title = f"{result['hardware']['gpu'] or result['hardware']['cpu']}, {cores()} cores"
-    text = f"{title}; {given.patches - 8} patches of 6×{given.size}×{given.size}, batches of {given.batch}\n"
-    text += table(result["found"]) + (f"\nnot run: {result['not run']}" if "not run" in result else "")
-    print(text)
+    load = result["hardware"]["load average at the start"]
+    text = f"{title}, load average {load}; {given.patches - 8} patches of 6×{given.size}×{given.size}, batches of "
+    text += f"{given.batch}\n{table(result['found'])}" + (f"\nnot run: {result['not run']}" if left else "") + "\n"
+    print(text, end="")
     print(json.dumps(result))
     if given.save:
         slug = re.sub(r"[^a-z0-9]+", "-", title.lower()).strip("-")
         RESULTS.mkdir(exist_ok=True)
         (RESULTS / f"finetune-{slug}.json").write_text(json.dumps(result, indent=1) + "\n")
-        (RESULTS / f"finetune-{slug}.txt").write_text(text + "\n")
+        (RESULTS / f"finetune-{slug}.txt").write_text(text)
 
 
 if __name__ == "__main__":

@@ -18,6 +18,7 @@ from components.spec import Spec
 TOOLS = {
     "verify": "Re-read an artifact and compare every byte with its manifest.",
     "experiment": "Say which experiment is active, or write params.yaml for another one.",
+    "sweep": "Search parameters of train or finetune with several workers (geoduct sweep --help).",
     "hpc": "On a supercomputer: the environment of a site, a check before the first job (geoduct hpc --help).",
     "weights": "Fetch or convert the weights of a foundation model (geoduct weights --help).",
 }
@@ -152,6 +153,10 @@ def dispatch(arguments: list[str]) -> int:
             from components.kubeflow import execute
 
             execute(rest)
+        case ["sweep", *rest]:
+            from components.sweep.command import main as sweep
+
+            sweep(rest)
         case ["hpc", *rest]:
             from components.hpc.command import main as hpc
 

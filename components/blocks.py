@@ -6,7 +6,7 @@ import itertools
 import os
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Sized
-from concurrent.futures import Executor, Future, ThreadPoolExecutor
+from concurrent.futures import CancelledError, Executor, Future, ThreadPoolExecutor, wait
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from typing import TypeVar
@@ -15,6 +15,9 @@ from components.progress import track
 
 B = TypeVar("B")
 R = TypeVar("R")
+
+LOOK = 5.0
+"""Seconds between two looks whether a pool is lost: what is sent to a cluster as it goes down is never answered."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,17 +65,17 @@ def cores() -> int:
 
 
 @contextmanager
-def _pool(workers: int | None, scheduler: str | None) -> Iterator[tuple[Executor, int]]:
-    """What blocks are worked on by, and how many at a time."""
+def _pool(workers: int | None, scheduler: str | None) -> Iterator[tuple[Executor, int, Callable[[], bool] | None]]:
+    """What blocks are worked on by, how many at a time, and what tells that it is lost, if it can be."""
     if scheduler is None:
         count = workers or cores()
         with ThreadPoolExecutor(count) as pool:
-            yield pool, count
+            yield pool, count, None
         return
     from components.cluster import cluster
 
-    with cluster(scheduler) as (executor, threads):
-        yield executor, workers or threads
+    with cluster(scheduler) as (executor, threads, lost):
+        yield executor, workers or threads, lost
 
 
 def run_blocks(
@@ -100,13 +103,15 @@ def run_blocks(
     if total is None and isinstance(blocks, Sized):
         total = len(blocks)
     with (
-        _pool(workers, scheduler) as (pool, count),
-        closing(_results(function, iter(blocks), pool, 2 * count)) as results,
+        _pool(workers, scheduler) as (pool, count, lost),
+        closing(_results(function, iter(blocks), pool, 2 * count, lost)) as results,
     ):
         yield from track(results, total=total, label=label)
 
 
-def _results(function: Callable[[B], R], blocks: Iterator[B], pool: Executor, held: int) -> Generator[R]:
+def _results(
+    function: Callable[[B], R], blocks: Iterator[B], pool: Executor, held: int, lost: Callable[[], bool] | None
+) -> Generator[R]:
     queue: deque[Future[R]] = deque()
     try:
         while True:
@@ -114,7 +119,15 @@ def _results(function: Callable[[B], R], blocks: Iterator[B], pool: Executor, he
                 queue.append(pool.submit(function, block))
             if not queue:
                 return
-            yield queue.popleft().result()
+            yield _result(queue.popleft(), lost)
     finally:
         for future in queue:
             future.cancel()
+
+
+def _result(future: Future[R], lost: Callable[[], bool] | None) -> R:
+    """The result, once it is there; of a pool that may be lost, looked after now and then."""
+    while lost and not wait([future], LOOK).done:
+        if lost():
+            raise CancelledError
+    return future.result()

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import importlib
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import CancelledError, Executor
 from contextlib import contextmanager
 from typing import Any
@@ -22,8 +22,8 @@ PATIENCE = 30
 
 
 @contextmanager
-def cluster(scheduler: str) -> Iterator[tuple[Executor, int]]:
-    """The cluster's workers as an executor, and how many threads they have.
+def cluster(scheduler: str) -> Iterator[tuple[Executor, int, Callable[[], bool]]]:
+    """The cluster's workers as an executor, how many threads they have, and what tells that the cluster is lost.
 
     Raises:
         GeoductError: the extra `dask` is not installed, no scheduler answers at that address, it has no workers, or
@@ -52,7 +52,7 @@ def cluster(scheduler: str) -> Iterator[tuple[Executor, int]]:
         # A block that ends in an error would end so again. Only what a dead worker took with it is done again.
         executor = client.get_executor(pure=False, retries=0)
         try:
-            yield executor, sum(client.nthreads().values())
+            yield executor, sum(client.nthreads().values()), lambda: client.status != "running"
         except distributed.scheduler.KilledWorker as error:
             raise GeoductError(
                 f"{where} lost {error.allowed_failures + 1} workers one after the other to the same block; they may "

@@ -10,6 +10,9 @@ from tqdm import tqdm
 
 T = TypeVar("T")
 
+EPOCHS_FILE = "GEODUCT_EPOCHS_FILE"
+"""Environment variable: the path of a file that training rewrites after each epoch, a JSON list with a row an epoch."""
+
 LOG_INTERVAL = 15.0  # seconds between two lines in a log
 
 

@@ -15,7 +15,8 @@ _HEAD = """# Components
 Written by `make docs` from the signatures in `components/`; a test keeps it true. Every component is run as
 `geoduct <component> --flag value …` and takes its parameters from the section of `params.yaml` that has its name. Each
 is a stage of `dvc.yaml` but `search` and `publish`, which are for runs where many branches share one search and one
-collection, and `pretrain`, whose weights many fine-tunings share.
+collection, `pretrain`, whose weights many fine-tunings share, and `export`. `finetune` and `compare` are stages of
+`hpc/dvc.yaml`.
 """
 
 

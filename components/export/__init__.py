@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from components.contract import Ge, Gt, Input, Le, Output, component
 
@@ -15,6 +15,7 @@ def export(
     model: Input[Model],
     exported: Output[Export],
     *,
+    sizes: Literal["any", "patch"] = "any",
     opset: Annotated[int, Ge(18), Le(23)] = 18,
     tolerance: Annotated[float, Gt(0), Le(0.1)] = 1e-4,
     seed: Annotated[int, Ge(0)] = 0,
@@ -30,10 +31,11 @@ def export(
     Args:
         model: the model to export
         exported: model.onnx, model.pt2, and export.json that says what goes in and comes out
+        sizes: of images: any that the network can be exported for, or that of the patches alone, which is quicker
         opset: version of the ONNX operators; older runtimes know fewer
         tolerance: largest difference of a logit that is allowed, as a share of the largest logit
         seed: of the random pixels
     """
     from components.export.write import write_export
 
-    write_export(model, exported.path, opset=opset, tolerance=tolerance, seed=seed)
+    write_export(model, exported.path, any_size=sizes == "any", opset=opset, tolerance=tolerance, seed=seed)

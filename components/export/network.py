@@ -51,8 +51,9 @@ class Traced(NamedTuple):
     refused: str | None
 
 
-def trace_network(network: FromPixels, *, bands: int, size: int) -> Traced:
-    """Trace a network in evaluation mode for any batch, and for images of any size if its code allows that.
+def trace_network(network: FromPixels, *, bands: int, size: int, any_size: bool) -> Traced:
+    """Trace a network in evaluation mode for any batch, and for images of `any_size` if that is asked for and its code
+    allows it, otherwise of the edge `size`.
 
     torch.export traces one path through the code. A U-Net's is the same for all sizes that need no padding; a
     transformer that was built for one size takes that size alone.
@@ -61,14 +62,17 @@ def trace_network(network: FromPixels, *, bands: int, size: int) -> Traced:
         RuntimeError: torch cannot trace the network at all.
     """
     multiple = int(getattr(network.network, "multiple", STRIDE))
-    edge = max(2, -(-size // multiple)) * multiple
-    dims = {0: Dim("batch"), 2: multiple * Dim("rows"), 3: multiple * Dim("columns")}
-    refused = None
-    try:
-        program = _trace(network, torch.zeros((2, bands, edge, edge), dtype=torch.uint16), dims)
-        sizes = Sizes(multiple=multiple, least=2 * multiple)  # torch.export takes sizes of 0 and 1 for special cases
-    except (RuntimeError, ValueError, TypeError, AssertionError) as error:
-        refused = (str(error).strip() or type(error).__name__).splitlines()[0]
+    refused = _pads_by_size(network) if any_size else "as asked for"
+    program = None
+    if refused is None:
+        edge = max(2, -(-size // multiple)) * multiple
+        dims = {0: Dim("batch"), 2: multiple * Dim("rows"), 3: multiple * Dim("columns")}
+        try:
+            program = _trace(network, torch.zeros((2, bands, edge, edge), dtype=torch.uint16), dims)
+        except (RuntimeError, ValueError, TypeError, AssertionError) as error:
+            refused = (str(error).strip() or type(error).__name__).splitlines()[0]
+    sizes = Sizes(multiple=multiple, least=2 * multiple)  # torch.export takes sizes of 0 and 1 for special cases
+    if program is None:
         program = _trace(network, torch.zeros((2, bands, size, size), dtype=torch.uint16), {0: Dim("batch")})
         sizes = Sizes(fixed=size)
     # Otherwise the file holds the pixels of the trace, and the paths of this machine's Python files.
@@ -78,6 +82,16 @@ def trace_network(network: FromPixels, *, bands: int, size: int) -> Traced:
             for node in module.graph.nodes:
                 node.meta.pop("stack_trace", None)
     return Traced(program, sizes, refused)
+
+
+def _pads_by_size(network: nn.Module) -> str | None:
+    """Why a network is not traced for any size: layers that pad by the image's size tie torch up for hours."""
+    from timm.layers.conv2d_same import Conv2dSame
+    from timm.layers.pool2d_same import AvgPool2dSame, MaxPool2dSame
+
+    if any(isinstance(layer, Conv2dSame | AvgPool2dSame | MaxPool2dSame) for layer in network.modules()):
+        return "its layers pad by the size of the image"
+    return None
 
 
 def _trace(network: FromPixels, pixels: torch.Tensor, dims: Mapping[int, object]) -> ExportedProgram:

@@ -29,7 +29,7 @@ MOST_INSIDE = 1 << 30
 """Bytes of weights up to which they stand in model.onnx itself; a file of protobuf holds less than twice that."""
 
 
-def write_export(model: Model, folder: Path, *, opset: int, tolerance: float, seed: int) -> None:
+def write_export(model: Model, folder: Path, *, any_size: bool, opset: int, tolerance: float, seed: int) -> None:
     """Write an Export's files into `folder`.
 
     Raises:
@@ -43,11 +43,11 @@ def write_export(model: Model, folder: Path, *, opset: int, tolerance: float, se
     say("export: tracing the network")
     with _hushed():
         try:
-            traced = trace_network(network, bands=len(model.bands), size=model.size)
+            traced = trace_network(network, bands=len(model.bands), size=model.size, any_size=any_size)
         except (RuntimeError, ValueError, TypeError, AssertionError) as error:
             raise GeoductError(f"torch cannot export the network of {model.path}: {_first_line(error)}") from error
         if traced.refused:
-            say(f"export: the network takes {model.size} x {model.size} pixels alone ({traced.refused})")
+            say(f"export: for images of {model.size} x {model.size} pixels alone: {traced.refused}")
         description = _description(model, predictor, traced.sizes)
         torch.export.save(traced.program, folder / TORCH)
         say("export: writing it as ONNX")

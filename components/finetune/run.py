@@ -76,7 +76,9 @@ def tune(
         tensors = weights_of(merge(network))
         _write(plan, patches, model, {f"network.{name}": values for name, values in tensors.items()}, fitted)
     performance.write(model.path / PERFORMANCE)
-    (model.path / SUMMARY).write_text(json.dumps(_summary(plan, fitted, performance, ranks), indent=1) + "\n")
+    (model.path / SUMMARY).write_text(
+        json.dumps(_summary(plan, fitted, performance, ranks), indent=1, default=str) + "\n"
+    )
     for left in model.path.glob("checkpoints-*"):
         remove(left)
 

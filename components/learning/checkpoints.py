@@ -6,6 +6,7 @@ are kept, for a file system may lose the end of a file that was being written wh
 
 from __future__ import annotations
 
+import json
 import os
 import time
 import zipfile
@@ -22,7 +23,7 @@ from torch import nn
 
 from components.errors import GeoductError, Halted
 from components.learning.learner import Learner
-from components.progress import say
+from components.progress import EPOCHS_FILE, say
 from components.ranks import Ranks
 
 KEPT = 2
@@ -140,6 +141,11 @@ class Checkpoints(Checkpoint):
         self.save(trainer, pl_module, epoch + 1, 0)
         if trainer.is_global_zero:
             _tell(self.verb, trainer, row, improved)
+            if name := os.environ.get(EPOCHS_FILE):
+                _whole(Path(name), self._write_history)
+
+    def _write_history(self, path: Path) -> None:
+        path.write_text(json.dumps(self.history), encoding="utf-8")
 
     def save(self, trainer: Trainer, task: Learner, epoch: int, batch: int) -> None:
         """Write a checkpoint after `epoch` whole epochs and `batch` batches of the next; every rank takes part.

@@ -55,11 +55,17 @@ _THREADS = "OMP_NUM_THREADS"
 
 @contextmanager
 def session(threads: int) -> Iterator[None]:
-    """Give torch its threads (0 = all cores) and hush Lightning; afterwards all is as before, torch's generator too."""
+    """Give torch its threads (0 = all cores) and hush Lightning; afterwards all is as before, torch's generator too.
+
+    Products of matrices are computed as exactly as their numbers are given: importing terratorch has torch round them
+    to bfloat16 or TF32 where the hardware can, also in networks that have nothing to do with it.
+    """
     logger = logging.getLogger("lightning.pytorch")
     level, before = logger.level, torch.get_num_threads()
     count = threads or cores()
     torch.set_num_threads(count)
+    exactness = torch.get_float32_matmul_precision()
+    torch.set_float32_matmul_precision("highest")
     told = os.environ.get(_THREADS)
     os.environ[_THREADS] = str(count)
     try:
@@ -70,6 +76,7 @@ def session(threads: int) -> Iterator[None]:
     finally:
         logger.setLevel(level)
         torch.set_num_threads(before)
+        torch.set_float32_matmul_precision(exactness)
         os.environ.pop(_THREADS)
         if told is not None:
             os.environ[_THREADS] = told

@@ -53,8 +53,10 @@ def _timm(encoder: str, bands: int, classes: int) -> nn.Module:
 
 
 def _terratorch(task: Task, size: int, model_args: dict[str, Any]) -> nn.Module:
+    exactness = torch.get_float32_matmul_precision()
     from components.learning.foundation import Foundation
 
+    torch.set_float32_matmul_precision(exactness)  # importing terratorch lowers it for the whole process
     return Foundation(task, size, model_args)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -111,21 +112,32 @@ def test_a_block_that_kills_every_worker_is_told(two: Cluster) -> None:
         list(run_blocks(always_dies, [0], scheduler=two.address))
 
 
+def hold(proxy: FaultyProxy, after: int, count: int) -> threading.Event:
+    """Hold back every answer `after` so many requests for pixels; the event tells when `count` are held."""
+    held, left = threading.Event(), [count]
+
+    def script(asked: object) -> Fault | None:
+        if sum(".tif" in past.path for past, _ in proxy.log) <= after:
+            return None
+        left[0] -= 1
+        if left[0] == 0:
+            held.set()
+        return Fault("stalled")
+
+    proxy.script = script
+    return held
+
+
 def test_acquire_with_a_worker_killed_in_the_middle(
     two: Cluster, archive: Path, scenes: SceneCube, tmp_path: Path
 ) -> None:
     """The archive holds back its answers until both workers wait for one; then one worker is killed."""
     with RangeServer(archive) as server, FaultyProxy(server.url, lambda asked: None) as proxy:
-
-        def hold(asked: object) -> Fault | None:
-            return Fault("stalled") if sum(".tif" in past.path for past, _ in proxy.log) > 6 else None
-
-        proxy.script = hold
+        held = hold(proxy, after=6, count=2)
         target = tmp_path / "scenes.zarr"
         words = ["acquire", "--catalog", f"{proxy.url}/catalog.json", "--scenes", target, "--bands", *BANDS]
         process = start(*words, "--scheduler", two.address, "--timeout", "2", GEODUCT_LAUNCHER="host")
-        while proxy.spoilt["stalled"] < 2:
-            assert process.poll() is None
+        assert held.wait(120)
         first, _ = two.workers
         assert two.busy(first)
         two.send(first, signal.SIGKILL)
@@ -160,11 +172,10 @@ def test_a_scheduler_that_dies_is_told_and_what_is_read_is_kept(
         FaultyProxy(server.url, lambda asked: None) as proxy,
         cluster(tmp_path, workers=1) as one,
     ):
-        proxy.script = lambda asked: Fault("stalled") if sum(".tif" in a.path for a, _ in proxy.log) > 20 else None
+        held = hold(proxy, after=10, count=1)
         words = ["acquire", "--catalog", f"{proxy.url}/catalog.json", "--scenes", tmp_path / "s", "--bands", *BANDS]
         process = start(*words, "--scheduler", one.address, GEODUCT_LAUNCHER="host")
-        while not proxy.spoilt["stalled"]:
-            assert process.poll() is None
+        assert held.wait(120)
         one.stop()
         _, said = process.communicate()
         assert process.returncode == 2, said

@@ -101,8 +101,24 @@ def test_learn_finds_its_packages_consistent_and_bytecode_compiled(images: Path)
         "smp.Unet('resnet18', encoder_weights=None, in_channels=3).eval()(torch.zeros(1, 3, 32, 32));"
         "p.figure(); print(torch.__cached__.endswith('.pyc'), torch.version.cuda is not None)"
     )
-    command = [*ODD_USER, "--tmpfs", "/tmp", "--env", "MPLCONFIGDIR=/tmp", read_lock(images)["learn"].reference]
+    command = [*ODD_USER, "--tmpfs", "/tmp", read_lock(images)["learn"].reference]
     assert docker("run", "--rm", *command, "python", "-c", probe).split() == ["True", "True"]
+
+
+def test_learn_builds_a_foundation_model_with_no_network_and_no_compiler(images: Path) -> None:
+    probe = (
+        "import terratorch, optuna, onnxscript, onnxruntime, tensorboard, peft, os, torch;"
+        "from terratorch.cli_tools import build_lightning_cli;"
+        "from terratorch.registry import BACKBONE_REGISTRY as known;"
+        "known.build('prithvi_eo_v2_tiny_tl', pretrained=False)(torch.zeros(1, 6, 224, 224));"
+        "print(os.path.isfile(terratorch.__cached__))"
+    )
+    command = [*ODD_USER, "--tmpfs", "/tmp", "--network", "none", read_lock(images)["learn"].reference]
+    told = subprocess.run(
+        ["docker", "run", "--rm", *command, "python", "-c", probe], check=True, capture_output=True, text=True
+    )
+    assert told.stdout == "True\n"
+    assert "riton" not in told.stderr
 
 
 def test_nothing_of_this_machine_is_in_the_image(images: Path) -> None:

@@ -1,6 +1,4 @@
-"""`sbatch hpc/finetune.sbatch` on two nodes, in Apptainer, as an ordinary user: whatever ends it, it goes on to the same
-end.
-"""
+"""`sbatch hpc/finetune.sbatch` on two nodes, in Apptainer, as an ordinary user: stopped or hurt, it reaches its end."""
 
 from __future__ import annotations
 
@@ -44,19 +42,17 @@ def batch(user_images: User) -> Batch:
 def kill_rank(rank: int) -> None:
     """End a rank as the kernel does when memory runs out; its workers, which are its children, have its name."""
     ours = {}
+    account = pwd.getpwnam(USER).pw_uid
     for process in Path("/proc").glob("[0-9]*"):
         try:
+            if process.stat().st_uid != account:
+                continue
             words = (process / "cmdline").read_bytes().split(b"\0")
             variables = (process / "environ").read_bytes().split(b"\0")
             parent = int(re.search(r"^PPid:\s+(\d+)", (process / "status").read_text(), re.MULTILINE)[1])
         except (FileNotFoundError, ProcessLookupError):
             continue  # it has ended meanwhile
-        if (
-            words[0].endswith(b"python")
-            and b"finetune" in words
-            and f"SLURM_PROCID={rank}".encode() in variables
-            and process.stat().st_uid == pwd.getpwnam(USER).pw_uid
-        ):
+        if words[0].endswith(b"python") and b"finetune" in words and f"SLURM_PROCID={rank}".encode() in variables:
             ours[int(process.name)] = parent
     (found,) = (number for number, parent in ours.items() if parent not in ours)
     os.kill(found, signal.SIGKILL)

@@ -38,6 +38,19 @@ class Positional(nn.Module):
         return logits
 
 
+class Neighbours(nn.Module):
+    """A network of any size that gives a class to each pixel by its neighbours, or one to the patch."""
+
+    def __init__(self, pooled: bool) -> None:
+        super().__init__()
+        self.body = nn.Sequential(nn.Conv2d(4, 8, 3, padding=1), nn.ReLU(), nn.Conv2d(8, 3, 3, padding=1))
+        self.pooled = pooled
+
+    def forward(self, image: torch.Tensor) -> torch.Tensor:
+        logits: torch.Tensor = self.body(image)
+        return logits.mean((2, 3)) if self.pooled else logits
+
+
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """A model of each kind and what it was exported to."""
@@ -46,30 +59,32 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     patches = scenes.patchset(
         here / "patches.zarr", scenes.image_of(truth, 300), truth, scenes.nomenclature(3), size=32, block=1
     )
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(networks.FAMILIES, "positional", Positional)
-        for task in ("segmentation", "classification"):
-            scenes.model(here / task, patches, task=task)
-        positional(here / "positional", patches)
+    with pytest.MonkeyPatch.context() as patch, torch.random.fork_rng():
+        torch.manual_seed(0)
+        for family in (Positional, Neighbours):
+            patch.setitem(networks.FAMILIES, family.__name__, family)
+        made(here / "segmentation", patches, Architecture("Neighbours", {"pooled": False}))
+        made(here / "classification", patches, Architecture("Neighbours", {"pooled": True}), task="classification")
+        made(here / "positional", patches, Architecture("Positional", {"size": 32}), normalisation="percentile")
         for name in ("segmentation", "classification", "positional"):
             export(here / name, here / f"{name}-export")
         yield here
 
 
-def positional(path: Path, patches: PatchSet) -> None:
-    architecture = Architecture("positional", {"size": 32})
+def made(path: Path, patches: PatchSet, architecture: Architecture, **said: Any) -> Model:
+    """A sealed Model of random weights."""
     description = Description(
-        task="segmentation",
         architecture=architecture,
         bands=scenes.BANDS,
         statistics=patches.statistics,
-        normalisation="percentile",
         nomenclature=patches.nomenclature,
         size=patches.size,
         patches=patches.digest,
+        **{"task": "segmentation", "normalisation": "standardise", **said},
     )
-    write_model(path, description, networks.weights_of(Positional(32)))
+    write_model(path, description, networks.weights_of(networks.build(architecture)))
     Model(path).seal({"component": "test"})
+    return Model.open(path)
 
 
 def pixels(*shape: int) -> np.ndarray[Any, Any]:
@@ -80,18 +95,12 @@ def pixels(*shape: int) -> np.ndarray[Any, Any]:
     return made
 
 
-@pytest.mark.parametrize(
-    ("name", "shape"),
-    [
-        ("segmentation", (5, 4, 96, 128)),
-        ("classification", (4, 4, 64, 64)),
-        ("positional", (6, 4, 32, 32)),
-    ],
-)
-def test_both_files_take_stored_pixels_and_answer_as_the_model(folder: Path, name: str, shape: tuple[int, ...]) -> None:
-    exported, given = Export.open(folder / f"{name}-export"), pixels(*shape)
-    wanted = Predictor(Model.open(folder / name))(given)
-    (by_onnx,) = onnxruntime.InferenceSession(exported.onnx).run(None, {"pixels": given})
+def compare_both(model: Model, exported: Export, *shape: int) -> None:
+    """Run both files and the model on pixels of a shape; the answers are equal, and rest on the pixels."""
+    given = pixels(*shape)
+    wanted = Predictor(model)(given)
+    session = onnxruntime.InferenceSession(exported.onnx)
+    (by_onnx,) = session.run(None, {"pixels": given})
     by_torch = torch.export.load(exported.torch).module()(torch.from_numpy(given)).detach().numpy()
     scale = np.abs(wanted).max()
     for found in (by_onnx, by_torch):
@@ -99,8 +108,43 @@ def test_both_files_take_stored_pixels_and_answer_as_the_model(folder: Path, nam
         assert np.abs(found - wanted).max() < 1e-4 * scale
     changed = given.copy()
     changed[:, :, 9:, 5:] += 500
-    (moved,) = onnxruntime.InferenceSession(exported.onnx).run(None, {"pixels": changed})
-    assert np.abs(moved - by_onnx).max() > 1e-3 * scale, "the answer must rest on the pixels"
+    (moved,) = session.run(None, {"pixels": changed})
+    assert np.abs(moved - by_onnx).max() > 1e-3 * scale
+
+
+@pytest.mark.parametrize(
+    ("name", "shape"),
+    [("segmentation", (5, 4, 96, 128)), ("classification", (4, 4, 64, 64)), ("positional", (6, 4, 32, 32))],
+)
+def test_both_files_take_stored_pixels_and_answer_as_the_model(folder: Path, name: str, shape: tuple[int, ...]) -> None:
+    compare_both(Model.open(folder / name), Export.open(folder / f"{name}-export"), *shape)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("task", "architecture"),
+    [
+        ("segmentation", Architecture("unet", {"encoder": "resnet18", "decoder": [16, 16, 8, 8, 8]})),
+        ("classification", Architecture("timm", {"encoder": "resnet18"})),
+    ],
+)
+def test_the_baselines_are_exported_for_any_size(
+    folder: Path, tmp_path: Path, task: str, architecture: Architecture
+) -> None:
+    patches = PatchSet.open(folder / "patches.zarr")
+    whole = Architecture(architecture.name, {**architecture.arguments, "bands": 4, "classes": 3})
+    model = made(tmp_path / "model", patches, whole, task=task)
+    export(model, tmp_path / "export")
+    compare_both(model, Export.open(tmp_path / "export"), 3, 4, 96, 160)
+
+
+@pytest.mark.slow
+def test_layers_that_pad_by_the_image_are_exported_for_one_size(folder: Path, tmp_path: Path) -> None:
+    model = scenes.model(tmp_path / "model", PatchSet.open(folder / "patches.zarr"))
+    export(model, tmp_path / "export")
+    exported = Export.open(tmp_path / "export")
+    assert exported.description["input"]["edge"] == {"fixed": 32}
+    compare_both(model, exported, 3, 4, 32, 32)
 
 
 def test_description_says_what_goes_in_and_comes_out(folder: Path) -> None:
@@ -119,7 +163,7 @@ def test_description_says_what_goes_in_and_comes_out(folder: Path) -> None:
     assert stored == {name: value for name, value in said.items() if name != "checks"}
 
 
-def test_a_network_of_one_size_is_exported_for_that_size(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_network_of_one_size_is_exported_for_that_size(folder: Path) -> None:
     said = Export.open(folder / "positional-export").description
     assert said["input"]["edge"] == {"fixed": 32} and said["input"]["shape"] == ["batch", 4, 32, 32]
     assert {tuple(shape[2:]) for shape in said["checks"]["onnx"]["shapes"]} == {(32, 32)}

@@ -137,10 +137,12 @@ def test_the_same_losses_as_terratorch_itself(
             monkeypatch.setattr(os, "environ", os.environ.copy())  # TerraTorch sets some of it for good
             changes |= {"trainer.default_root_dir": str(tmp_path), "trainer.logger": False}
             changes |= {"trainer.enable_checkpointing": False, "trainer.enable_progress_bar": False}
-            before = torch.get_num_threads()
+            monkeypatch.setenv("terratorch_FLOAT_32_PRECISION", "highest")
+            before, exactness = torch.get_num_threads(), torch.get_float32_matmul_precision()
             torch.set_num_threads(1)
             build_lightning_cli(["fit", "-c", tiny(tmp_path / "t.yaml", changes), "--deploy_config_file", "false"])
             torch.set_num_threads(before)
+            torch.set_float32_matmul_precision(exactness)
         losses[who] = [float(line) for line in (tmp_path / who).read_text().split()]
     assert len(losses["geoduct"]) == 12
     assert losses["geoduct"] == losses["terratorch"]
