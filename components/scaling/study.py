@@ -43,6 +43,11 @@ class Run:
         """Of its folder."""
         return f"{self.ranks}x{self.batch}"
 
+    @property
+    def size(self) -> str:
+        """How many ranks, in words."""
+        return "1 rank" if self.ranks == 1 else f"{self.ranks} ranks"
+
 
 @dataclass(frozen=True)
 class Study:
@@ -171,7 +176,7 @@ def measure(study: Study, run: Run, folder: Path) -> None:
         GeoductError: it failed, with its last words.
     """
     place = prepare(folder, run)
-    say(f"scaling: {run.ranks} {'ranks' if run.ranks > 1 else 'rank'}, batches of {run.batch}")
+    say(f"scaling: {run.size}, batches of {run.batch}")
     variables: Mapping[str, str] = {
         **os.environ,
         TIMES_FILE: str(place / TIMES),
@@ -184,7 +189,7 @@ def measure(study: Study, run: Run, folder: Path) -> None:
     said = (place / LOG).read_text(errors="replace").strip().splitlines()
     if code != STOPPED or not (place / TIMES).exists():
         raise GeoductError(
-            f"scaling: the run with {run.ranks} ranks ended with exit code {code}: {said[-1] if said else 'no word'}"
+            f"scaling: the run with {run.size} ended with exit code {code}: {said[-1] if said else 'no word'}"
         )
     tidy(place)
 

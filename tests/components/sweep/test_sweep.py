@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import csv
+import json
 import os
+import shlex
 import sys
 import threading
 from pathlib import Path
@@ -93,6 +95,12 @@ def test_a_sweep_has_as_many_trials_as_planned_and_names_the_best(
         rows = list(csv.DictReader(file))
     assert [float(r["value"]) for r in rows] == [t.value for t in study.trials]
     assert (folder / "parallel.png").read_bytes()[1:4] == b"PNG"
+    queued = [shlex.split(line, comments=True) for line in (folder / "queue.sh").read_text().splitlines()]
+    queued = [words for words in queued if words[:2] == ["dvc", "exp"]]
+    assert [words[words.index("--name") + 1] for words in queued] == [
+        f"study-{t.number:05d}" for t in sorted(study.trials, key=lambda t: -(t.value or 0))
+    ]
+    assert f"train.learning_rate={best.params['learning_rate']}" in queued[0] and "--queue" in queued[0]
     worker.work(made, folder, 0)
     assert len(open_study(folder, made, 0).trials) == 6, "a finished sweep begins nothing"
     worker.work(plan(tmp_path, unpruned=100, trials=7), folder, 0)
@@ -201,6 +209,26 @@ def test_names_with_dots_are_keys_of_the_components_own_yaml(tmp_path: Path) -> 
     )
     given = arguments(made, load("finetune").spec, {"model.init_args.lr": 0.15})
     assert given["override"] == ["trainer.max_epochs=2", "model.init_args.lr=0.15"] and given["config"] == "a.yaml"
+
+
+def test_changes_to_a_yaml_become_one_list_for_dvc(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(worker, "_command", lambda plan, chosen, model: [sys.executable, "-c", RUN, "0.01", "0"])
+    made = plan(
+        tmp_path,
+        component="finetune",
+        parameters={"override": ["trainer.max_epochs=2"]},
+        space={"data.init_args.augment": {"choices": [True, False]}},
+        trials=1,
+    )
+    worker.work(made, tmp_path / "study", 0)
+    said = write(open_study(tmp_path / "study", made, 0), made, tmp_path / "study")
+    line = next(line for line in said.splitlines() if line.startswith("in the pipeline: "))
+    words = shlex.split(line.removeprefix("in the pipeline: "))
+    assert words[-1] == "hpc/dvc.yaml"
+    name, _, value = words[words.index("-S") + 1].partition("=")
+    assert name == "finetune.override"
+    assert json.loads(value)[0] == "trainer.max_epochs=2"
+    assert json.loads(value)[1] in ("data.init_args.augment=true", "data.init_args.augment=false")
 
 
 @pytest.mark.parametrize("file", sorted((ROOT / "hpc" / "sweeps").glob("*.yaml")), ids=lambda f: f.stem)
