@@ -14,7 +14,7 @@ EPOCHS_FILE = "GEODUCT_EPOCHS_FILE"
 """Environment variable: the path of a file that training rewrites after each epoch, a JSON list with a row an epoch."""
 
 TIMES_FILE, TIMES_STEPS = "GEODUCT_TIMES_FILE", "GEODUCT_TIMES_STEPS"
-"""Environment variables: a file to write the times of training steps into, instead of a Model, and of how many."""
+"""Environment variables: a file to write the times of training steps into in place of a Model, and of how many."""
 
 LOG_INTERVAL = 15.0  # seconds between two lines in a log
 

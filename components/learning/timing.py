@@ -39,6 +39,9 @@ PARTS = ("data", "forward", "backward", "optimiser", "agreement")
 BLOCK = 4
 """Steps of one kind in a row. The first is not counted: it waits for what the block before has left undone."""
 
+STEPS = 12
+"""Steps of each kind that count, if the environment does not say how many."""
+
 _ACTIONS = (
     (re.compile(r"\.train_dataloader_next$|\.batch_to_device$"), "data"),
     (re.compile(r"^\[Strategy\]\w+\.training_step$"), "forward"),
@@ -115,7 +118,7 @@ class Timing(Callback):
         if trainer.accumulate_grad_batches != 1:
             raise GeoductError(
                 f"gradients of {trainer.accumulate_grad_batches} batches are added up before a step; expected 1 where "
-                "steps are measured"
+                "steps are measured (for finetune: --override trainer.accumulate_grad_batches=1)"
             )
         # Nobody to exchange with.
         self._kinds = KINDS if trainer.world_size > 1 else KINDS[:2]
@@ -185,4 +188,4 @@ def _cpu() -> str:
 def asked_for() -> Timing | None:
     """What the environment asks to be measured, if anything."""
     file = os.environ.get(TIMES_FILE)
-    return Timing(Path(file), int(os.environ[TIMES_STEPS])) if file else None
+    return Timing(Path(file), int(os.environ.get(TIMES_STEPS, STEPS))) if file else None

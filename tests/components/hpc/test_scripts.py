@@ -88,4 +88,6 @@ def test_a_scaling_study_as_a_job(tmp_path: Path) -> None:
         ("weak", "1"),
         ("weak", "2"),
     ]
+    times = json.loads((stubs.scratch / "study" / "runs" / "2x4" / "times.json").read_text())
+    assert times["ranks"] == 2 and set(times["steps"]) == {"plain", "parted", "apart"}
     assert not list((stubs.scratch / "study" / "runs").rglob("*.ckpt"))
