@@ -146,8 +146,9 @@ def _speeds(axes: Axes, rows: list[dict[str, Any]]) -> None:
     axes.set_xscale("log", base=2)
     axes.set_yscale("log", base=2)
     for axis in (axes.xaxis, axes.yaxis):
-        axis.set_major_formatter("{x:g}")
+        axis.set_major_formatter("{x:.3g}")
     axes.set_xticks(ranks)
+    axes.set_yticks([base * n for n in ranks])  # so that the grid shows what one rank, two ranks … would ideally do
     axes.set_xlabel("ranks")
     axes.set_ylabel("samples a second (bars: quartiles)")
     axes.grid(alpha=0.3)
