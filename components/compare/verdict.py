@@ -103,7 +103,8 @@ def _classes(baseline: Judged, gains: Sequence[Gain], names: Sequence[str], leve
     better = [name for name, gain in present if gain.low > 0]
     worse = [name for name, gain in present if gain.high < 0]
     parts = [
-        f"the candidate is {word} in {listing(found)}"
+        f"the candidate is {word} in "
+        + (listing(found) if len(found) < len(present) else f"each of the {len(present)} classes present")
         for word, found in (("better", better), ("worse", worse))
         if found
     ]
