@@ -208,3 +208,23 @@ def test_a_disk_that_is_full(catalog: Path, told: Told, monkeypatch: pytest.Monk
 
     monkeypatch.setattr("components.artifacts.shards.Shards.write", full)
     assert told(catalog).startswith("the disk is full: ")
+
+
+def test_no_credential_is_written(
+    catalog: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    scenes = tmp_path / "scenes.zarr"
+    with RangeServer(catalog) as server:
+        location = server.url.replace("http://", "http://me:secret-word@") + "/catalog.json?token=SIGNATURE"
+        monkeypatch.setattr(
+            sys, "argv", ["geoduct", "acquire", "--catalog", location, "--scenes", str(scenes), "--bands", "B02"]
+        )
+        with pytest.raises(SystemExit) as ended:
+            main()
+    assert not ended.value.code
+    said = "".join(capsys.readouterr())
+    files = [path for path in scenes.rglob("*") if path.is_file()]
+    assert scenes / "geoduct.json" in files
+    for secret in SECRETS:
+        assert secret not in said
+        assert not [path for path in files if secret.encode() in path.read_bytes()]
