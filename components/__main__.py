@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import select
 import signal
 import sys
 from argparse import SUPPRESS, ArgumentParser, RawDescriptionHelpFormatter
@@ -187,12 +189,15 @@ def _terminate(number: int, frame: object) -> NoReturn:
 def main() -> None:
     """Entry point of the `geoduct` command: exit code 0, 2 for bad input, 130 when interrupted, 143 when terminated.
 
-    A run that was asked to stop ends with 75 once it has a checkpoint, one that lost a rank with 1. Of several ranks
-    only rank 0 speaks.
+    A run that was asked to stop ends with 75 once it has a checkpoint, one that lost a rank with 1, one whose output
+    nobody reads any more with 141. Of several ranks only rank 0 speaks.
     """
     signal.signal(signal.SIGTERM, _terminate)
     try:
-        sys.exit(dispatch(sys.argv[1:]))
+        try:
+            sys.exit(dispatch(sys.argv[1:]))
+        finally:
+            sys.stdout.flush()
     except GeoductError as error:
         if speaks():
             print(f"geoduct: {error}", file=sys.stderr)
@@ -201,6 +206,13 @@ def main() -> None:
         if speaks():
             print("geoduct: interrupted", file=sys.stderr)
         sys.exit(130)
+    except BrokenPipeError:
+        output = select.poll()
+        output.register(sys.stdout.fileno(), 0)
+        if not output.poll(0):  # another pipe than our output, which its reader may close, as `head` does
+            raise
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # Python flushes once more at its end
+        sys.exit(128 + signal.SIGPIPE)
 
 
 if __name__ == "__main__":

@@ -63,6 +63,7 @@ def difference_chart(scores: Sequence[Row], classes: Sequence[Row]) -> bytes:
             place.set_yticks(range(len(rows)), [row.name for row in rows])
             reach = max((max(abs(g.low), abs(g.high)) for row in rows for g in row.gains), default=0) * 1.08 or 0.01
             place.set_xlim(-reach, reach)
+            place.locator_params(axis="x", nbins=5)
             place.tick_params(axis="y", length=0)
             place.spines["left"].set_visible(False)
             place.grid(axis="y", visible=False)

@@ -103,7 +103,7 @@ def _classes(baseline: Judged, gains: Sequence[Gain], names: Sequence[str], leve
     better = [name for name, gain in present if gain.low > 0]
     worse = [name for name, gain in present if gain.high < 0]
     parts = [
-        f"the candidate is {word} in {listing(found)}"
+        f"{word} in " + (listing(found) if len(found) < len(present) else f"each of the {len(present)} classes present")
         for word, found in (("better", better), ("worse", worse))
         if found
     ]
@@ -111,6 +111,6 @@ def _classes(baseline: Judged, gains: Sequence[Gain], names: Sequence[str], leve
         return [f"Class by class, no interval of a difference in F1 leaves out 0, in {len(present)} classes."]
     chance = (1 - level) * len(present)
     return [
-        f"Class by class, by F1, {' and '.join(parts)}; of {len(present)} intervals at {percent(level, 0)} about "
-        f"{chance:.1f} would leave out 0 by chance."
+        f"Class by class, by F1, the candidate is {' and '.join(parts)}; of {len(present)} intervals at "
+        f"{percent(level, 0)} about {chance:.1f} would leave out 0 by chance."
     ]

@@ -121,11 +121,12 @@ def model(model: Model) -> list[tuple[str, str]]:
     """What the network is."""
     parameters = sum(int(values.size) for values in model.weights().values())
     architecture = model.architecture
-    words = ", ".join(
-        f"{k} {v}"
-        for k, v in architecture.arguments.items()
-        if isinstance(v, str | int) and k not in ("bands", "classes")
-    )
+    if architecture.name == "terratorch":
+        parts = architecture.arguments["model_args"]
+        shown = {name: parts[name] for name in ("backbone", "decoder") if name in parts}
+    else:
+        shown = {k: v for k, v in architecture.arguments.items() if k not in ("bands", "classes")}
+    words = ", ".join(f"{k} {v}" for k, v in shown.items() if isinstance(v, str | int))
     return [
         ("Network", f"{architecture.name} ({words})" if words else architecture.name),
         ("Numbers in it", count(parameters)),

@@ -24,9 +24,9 @@ def export(
 
     Both files take pixels as stored, uint16 DN (batch, band, y, x) with 0 = nodata, and give logits: normalisation is
     part of the network, so there is nothing to get wrong. The batch may have any number of patches, and images any
-    size that export.json allows; a network that takes one size alone is exported for the size of its patches. Both are
-    run on random pixels of several shapes, some of them nodata, beside the model itself. A difference beyond the
-    tolerance ends the run, and nothing is published.
+    size that export.json allows; a network that takes one size alone, and any of TerraTorch's, is exported for the size
+    of its patches. Both are run on random pixels of several shapes, some of them nodata, beside the model itself. A
+    difference beyond the tolerance ends the run, and nothing is published.
 
     Args:
         model: the model to export

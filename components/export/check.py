@@ -35,20 +35,25 @@ def onnx_run(path: Path) -> Run:
     """The file as onnxruntime runs it on processors.
 
     Raises:
-        GeoductError: onnxruntime cannot load it.
+        GeoductError: onnxruntime cannot load it; the function returned raises one where it cannot run it.
     """
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = cores()
-    options.log_severity_level = 3  # errors alone: it warns of each constant that it folds
+    options.log_severity_level = 4  # its errors come as exceptions too, and it warns of each constant that it folds
     try:
         session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
     except Exception as error:  # onnxruntime's own exceptions have no common base
         raise GeoductError(f"onnxruntime does not load the exported network: {_first_line(error)}") from error
 
     def run(pixels: NDArray[np.uint16]) -> NDArray[np.float32]:
-        (logits,) = session.run([OUTPUT], {INPUT: pixels})
+        try:
+            (logits,) = session.run([OUTPUT], {INPUT: pixels})
+        except Exception as error:
+            raise GeoductError(
+                f"onnxruntime does not run the exported network on pixels {pixels.shape}: {_first_line(error)}"
+            ) from error
         found: NDArray[np.float32] = np.asarray(logits, np.float32)
         return found
 

@@ -51,9 +51,9 @@ class Traced(NamedTuple):
     refused: str | None
 
 
-def trace_network(network: FromPixels, *, bands: int, size: int, any_size: bool) -> Traced:
-    """Trace a network in evaluation mode for any batch, and for images of `any_size` if that is asked for and its code
-    allows it, otherwise of the edge `size`.
+def trace_network(network: FromPixels, *, bands: int, size: int, one_size: str | None) -> Traced:
+    """Trace a network in evaluation mode for any batch, and for images of any size if its code allows it, otherwise of
+    the edge `size`; `one_size` says why it is to be traced for that one alone, if it is.
 
     torch.export traces one path through the code. A U-Net's is the same for all sizes that need no padding; a
     transformer that was built for one size takes that size alone.
@@ -62,7 +62,7 @@ def trace_network(network: FromPixels, *, bands: int, size: int, any_size: bool)
         RuntimeError: torch cannot trace the network at all.
     """
     multiple = int(getattr(network.network, "multiple", STRIDE))
-    refused = _pads_by_size(network) if any_size else "as asked for"
+    refused = one_size or _pads_by_size(network)
     program = None
     if refused is None:
         edge = max(2, -(-size // multiple)) * multiple

@@ -43,7 +43,8 @@ def write_export(model: Model, folder: Path, *, any_size: bool, opset: int, tole
     say("export: tracing the network")
     with _hushed():
         try:
-            traced = trace_network(network, bands=len(model.bands), size=model.size, any_size=any_size)
+            one_size = _one_size(model) if any_size else "as asked for"
+            traced = trace_network(network, bands=len(model.bands), size=model.size, one_size=one_size)
         except (RuntimeError, ValueError, TypeError, AssertionError) as error:
             raise GeoductError(f"torch cannot export the network of {model.path}: {_first_line(error)}") from error
         if traced.refused:
@@ -64,6 +65,15 @@ def write_export(model: Model, folder: Path, *, any_size: bool, opset: int, tole
         say(f"export: {name} differs by at most {found.largest:.2g}, {found.relative:.1g} of the largest logit")
         checks[name] = found._asdict()
     (folder / DESCRIPTION).write_text(json.dumps({**description, "checks": checks}, indent=1) + "\n")
+
+
+def _one_size(model: Model) -> str | None:
+    """Why a model is exported for the size of its patches alone, where its family says it before anything is traced.
+
+    Transformers fit their position embedding to the image in code that torch.export traces for every size without a
+    complaint, while the ONNX file that comes of it runs at the size of the trace alone.
+    """
+    return "a network of TerraTorch" if model.architecture.name == "terratorch" else None
 
 
 def _description(model: Model, predictor: Predictor, sizes: Sizes) -> dict[str, Any]:

@@ -44,6 +44,11 @@ def finetune(
         devices: how many of them on this machine, a rank each; leave it at 1 where srun or torchrun starts the ranks
         threads: processor threads of torch in each rank; 0 = all cores
     """
+    from components.finetune.reading import read
+    from components.learning.importing import import_terratorch
+
+    said = read(config, override)
+    import_terratorch()
     from components.finetune.run import tune
 
-    tune(patches, weights, model, ranks, config=config, overrides=override, accelerator=accelerator, threads=threads)
+    tune(patches, weights, model, ranks, said=said, config=config, accelerator=accelerator, threads=threads)

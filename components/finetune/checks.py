@@ -7,13 +7,16 @@ from __future__ import annotations
 
 import difflib
 import inspect
+import math
 import re
 from collections.abc import Mapping, Sequence
+from copy import deepcopy
 from typing import Any
 
 import torch
 from lightning.pytorch.callbacks import Callback
 from terratorch.models.backbones import prithvi_mae, prithvi_vit
+from terratorch.tasks.optimizer_factory import optimizer_factory
 
 from components.artifacts.model import Task
 from components.artifacts.nomenclature import IGNORE
@@ -69,6 +72,12 @@ def check_model(arguments: dict[str, Any], kind: Task, patches: PatchSet, weight
             f"{prefix}ignore_index is {arguments.get('ignore_index')}, but pixels without a label are {IGNORE}; "
             f"expected {IGNORE}"
         )
+    weighted = arguments.get("class_weights")
+    if isinstance(weighted, list) and len(weighted) != classes:
+        raise GeoductError(
+            f"{prefix}class_weights has {len(weighted)} numbers; expected {classes}, one for each class of the "
+            "nomenclature"
+        )
     _check_backbone(network, prefix)
     if weights is not None and weights.pretraining.backbone != network["backbone"].removeprefix("terratorch_"):
         raise GeoductError(
@@ -105,11 +114,25 @@ def _check_optimiser(arguments: Mapping[str, Any], prefix: str) -> None:
         name = arguments.get(key)
         if name is not None and not hasattr(known, str(name)):
             raise GeoductError(f"{prefix}{key} is {name!r}{nearest(str(name), vars(known))}")
-    settings = arguments.get("optimizer_hparams") or {}
-    try:
-        getattr(torch.optim, arguments.get("optimizer") or "Adam")([torch.nn.Parameter(torch.zeros(1))], **settings)
-    except (TypeError, ValueError) as error:
-        raise GeoductError(f"{prefix}optimizer_hparams: {words_of(error)}") from None
+    settings, rate = arguments.get("optimizer_hparams") or {}, arguments.get("lr", 1e-3)
+    if isinstance(rate, bool) or not isinstance(rate, int | float) or not 0 < rate < math.inf:
+        raise GeoductError(f"{prefix}lr is {rate!r}; expected a number above 0")
+    weight, name = [torch.nn.Parameter(torch.zeros(1))], arguments.get("optimizer") or "Adam"
+    for key, scheduler in (("optimizer_hparams", None), ("scheduler_hparams", arguments.get("scheduler"))):
+        later = deepcopy(arguments.get("scheduler_hparams"))  # TerraTorch writes into it
+        try:
+            optimizer_factory(name, rate, weight, settings, scheduler, "val/loss", later)
+        except (TypeError, ValueError, AssertionError, LookupError, AttributeError) as error:
+            raise GeoductError(f"{prefix}{key}: {words_of(error)}") from None
+
+
+def check_overrides(learner: torch.nn.Module, arguments: Mapping[str, Any], where: str) -> None:
+    """Rates of one's own that meet no weight would be passed over in silence."""
+    names = [name for name, _ in learner.named_parameters()]
+    for part in arguments.get("lr_overrides") or {}:
+        if not any(part in name for name in names):
+            near = nearest(part, {word for name in names for word in name.split(".") if not word.isdigit()})
+            raise GeoductError(f"{where}: model.init_args.lr_overrides: {part!r} is in the name of no weight{near}")
 
 
 def words_of(error: BaseException) -> str:

@@ -7,15 +7,12 @@ one sentence that names the key.
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping
 from copy import deepcopy
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
-import jsonargparse
 import torch
-import yaml
 from lightning import LightningDataModule, Trainer
 from lightning.pytorch.callbacks import Callback, Checkpoint, LearningRateMonitor, ProgressBar, TQDMProgressBar
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
@@ -26,7 +23,15 @@ from components.artifacts.patchset import PatchSet
 from components.artifacts.weights import Weights
 from components.errors import GeoductError, nearest
 from components.finetune import tasks
-from components.finetune.checks import check_bands, check_model, check_monitors, known_keys, parameters, words_of
+from components.finetune.checks import (
+    check_bands,
+    check_model,
+    check_monitors,
+    check_overrides,
+    known_keys,
+    parameters,
+    words_of,
+)
 from components.learning.foundation import architecture_of
 
 TASKS: Mapping[str, tuple[Task, type[tasks.Tuned]]] = {
@@ -83,45 +88,11 @@ class Plan:
     passed_over: tuple[str, ...]
 
 
-def read(file: str, overrides: Sequence[str]) -> dict[str, Any]:
-    """The YAML as a dictionary, with `a.b.c=value` put into it, where value is YAML too.
-
-    Raises:
-        GeoductError: the file is missing or no YAML, an override is malformed or reaches into what is no dictionary.
-    """
-    load: Callable[[str], Any] = jsonargparse.get_loader("yaml")  # reads 1e-3 as a number, as TerraTorch does
-    try:
-        found = load(Path(file).read_text())
-    except OSError as error:
-        raise GeoductError(f"--config {file} cannot be read: {error.strerror}; expected a YAML file") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise GeoductError(f"--config {file} is no YAML: {' '.join(str(error).split())}") from None
-    if not isinstance(found, dict):
-        raise GeoductError(f"--config {file} holds no dictionary; expected model, data and trainer, as TerraTorch's do")
-    config = deepcopy(found)
-    for override in overrides:
-        path, equals, value = override.partition("=")
-        *parents, last = path.split(".")
-        place: Any = config
-        for number, key in enumerate(parents):
-            place = place.setdefault(key, {}) if isinstance(place, dict) else None
-            if not isinstance(place, dict):
-                where = ".".join(parents[: number + 1])
-                raise GeoductError(f"--override {override}: {where} of {file} is no dictionary")
-        if not equals or not last:
-            raise GeoductError(f"--override is {override!r}; expected key=value, such as trainer.max_epochs=5")
-        try:
-            place[last] = load(value)
-        except yaml.YAMLError:
-            raise GeoductError(f"--override {override}: {value!r} is no YAML value") from None
-    return config
-
-
 def build(said: Mapping[str, Any], patches: PatchSet, weights: Weights | None, where: str) -> Plan:
     """Check a configuration against the patches and build all that it names, seeded as it says.
 
     Args:
-        said: the configuration, as `read` gave it.
+        said: the configuration, as `components.finetune.reading.read` gave it.
         patches: what is learned from, in place of `data.init_args.patches`.
         weights: for the backbone, if any.
         where: the file, for messages.
@@ -161,6 +132,7 @@ def build(said: Mapping[str, Any], patches: PatchSet, weights: Weights | None, w
     settings["callbacks"] = [c for c in built.callbacks if not isinstance(c, _OURS)]
     dropped += [type(c).__name__ for c in built.callbacks if isinstance(c, _OURS)]
     check_monitors(settings["callbacks"], where)
+    check_overrides(built.model, arguments, where)
     check_bands(arguments["model_args"], built.data, weights, where)
     _try(built.model, built.data, where)
     return Plan(
@@ -239,6 +211,9 @@ def _settings(trainer: dict[str, Any], where: str) -> tuple[dict[str, Any], list
             + ", ".join(sorted(set(_PRECISIONS.values())))
         )
     chosen["precision"] = _PRECISIONS[chosen.get("precision")]
+    clip = chosen.get("clip")
+    if clip is not None and (isinstance(clip, bool) or not isinstance(clip, int | float) or clip <= 0):
+        raise GeoductError(f"{where}: trainer.gradient_clip_val is {clip!r}; expected a number above 0, or null")
     if chosen.get("clip_by", "norm") not in ("norm", "value"):
         raise GeoductError(f"{where}: trainer.gradient_clip_algorithm is {chosen['clip_by']!r}; expected norm or value")
     dropped = [

@@ -128,6 +128,8 @@ class PatchSetDataModule(Patches):
             stored = opened.statistics
             scale, rule = {band: stored[band] for band in names}, normalisation
         numbers, contents, labels = truth_of(opened, task, target=target, min_fraction=min_fraction)
+        if workers < 1:
+            raise GeoductError(f"workers is {workers}; expected 1 or more, threads that read")
         if not 0 < share <= 1:
             raise GeoductError(f"share is {share}; expected more than 0, at most 1")
         if share < 1:

@@ -21,7 +21,7 @@ from components.artifacts.model import CURVES, Description, write_model
 from components.artifacts.weights import Weights
 from components.errors import GeoductError
 from components.finetune.adapters import merge
-from components.finetune.config import Plan, build, read
+from components.finetune.config import Plan, build
 from components.learning.fitting import Accelerator, Fitted, fit, session
 from components.learning.history import write_curves, write_history
 from components.learning.networks import build as build_network
@@ -43,17 +43,16 @@ def tune(
     model: Model,
     ranks: Ranks,
     *,
+    said: dict[str, Any],
     config: str,
-    overrides: tuple[str, ...],
     accelerator: Accelerator,
     threads: int,
 ) -> None:
-    """Fit what the YAML describes and write the Model; see `components.finetune.finetune`.
+    """Fit what the YAML `config` describes and write the Model; `said` is what `read` made of it.
 
     Raises:
         GeoductError: the YAML, the weights or the patches do not go together, or the run fails.
     """
-    said = read(config, overrides)
     folder = _folder(model.path, said, ranks)
     with session(threads), _hushed():
         plan = build(said, patches, weights, config)

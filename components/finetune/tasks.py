@@ -81,6 +81,8 @@ class Tuned(Learner):
         weights: str | None = None,
         **kwargs: Any,
     ) -> None:
+        if not 0 <= warmup < 1:
+            raise GeoductError(f"model.init_args.warmup is {warmup:g}; expected a share of the run, 0 to less than 1")
         self.layer_decay, self.schedule, self.warmup, self.weights = layer_decay, schedule, warmup, weights
         self.matched: Matched | None = None
         """How the tensors of `weights` met those of the backbone; none without weights."""

@@ -13,6 +13,7 @@ from torch import nn
 
 from components.artifacts.model import Architecture, Task, Weights
 from components.errors import GeoductError, nearest
+from components.learning.importing import import_terratorch
 
 STRIDE = 32
 """A U-Net halves its input five times."""
@@ -53,10 +54,9 @@ def _timm(encoder: str, bands: int, classes: int) -> nn.Module:
 
 
 def _terratorch(task: Task, size: int, model_args: dict[str, Any]) -> nn.Module:
-    exactness = torch.get_float32_matmul_precision()
+    import_terratorch()
     from components.learning.foundation import Foundation
 
-    torch.set_float32_matmul_precision(exactness)  # importing terratorch lowers it for the whole process
     return Foundation(task, size, model_args)
 
 

@@ -11,6 +11,7 @@ from torch import nn
 from torchmetrics import MeanMetric
 
 from components.errors import GeoductError, nearest
+from components.learning.importing import import_terratorch
 from components.learning.learner import Learner
 from components.learning.loader import Batch
 from components.learning.task import schedule_of
@@ -45,6 +46,7 @@ def build(backbone: str, bands: Sequence[str], arguments: Mapping[str, Any]) -> 
     Raises:
         GeoductError: there is no masked autoencoder of that backbone, or the arguments do not build it.
     """
+    import_terratorch()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         from terratorch.registry import TERRATORCH_FULL_MODEL_REGISTRY as MODELS

@@ -15,9 +15,10 @@ import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from components.errors import GeoductError
 from components.registry import load
 from components.sweep.plan import OVERRIDE, Plan, arguments
-from components.sweep.study import summary
+from components.sweep.study import TRIALS, summary
 
 if TYPE_CHECKING:
     from optuna import Study
@@ -27,7 +28,11 @@ TABLE, PLOT, QUEUE = "trials.csv", "parallel.png", "queue.sh"
 
 
 def write(study: Study, plan: Plan, folder: Path) -> str:
-    """Write table, plot and script into `folder`, each whole or not at all; returns what to say of the best trial."""
+    """Write table, plot and script into `folder`, each whole or not at all; returns what to say of the best trial.
+
+    Raises:
+        GeoductError: all trials have ended, and none of them ran to its end.
+    """
     from optuna.trial import TrialState
 
     rows = [summary(trial) for trial in study.get_trials(deepcopy=False)]
@@ -38,6 +43,11 @@ def write(study: Study, plan: Plan, folder: Path) -> str:
     table.writerows(rows)
     _whole(folder / TABLE, text.getvalue().encode())
     complete = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
+    if rows and not complete and all(trial.state.is_finished() for trial in study.get_trials(deepcopy=False)):
+        raise GeoductError(
+            f"none of the {len(rows)} trials ran to its end; {folder / TABLE} lists them, and the log of each is under "
+            f"{folder / TRIALS}"
+        )
     if not complete:
         return f"sweep: no trial is complete yet; {folder / TABLE} lists all {len(rows)}"
     if len(plan.space) > 1 and len(complete) > 1:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, ValidationError, model_validator
 
 from components.errors import GeoductError, nearest
 from components.registry import COMPONENTS, load
@@ -41,6 +41,14 @@ class Choices(BaseModel):
     choices: Annotated[list[Value], Field(min_length=2)]
 
 
+def _tag(value: Any) -> str:
+    """Which of both a value of the space is meant to be, so that what is wrong with it is said of that one."""
+    return "choices" if isinstance(value, Choices) or (isinstance(value, dict) and "choices" in value) else "range"
+
+
+Span = Annotated[Annotated[Range, Tag("range")] | Annotated[Choices, Tag("choices")], Discriminator(_tag)]
+
+
 class Plan(BaseModel):
     """A sweep. `space` and `parameters` name the component's parameters, or with dots keys of its YAML."""
 
@@ -48,7 +56,7 @@ class Plan(BaseModel):
     component: str
     inputs: dict[str, str]
     parameters: dict[str, Any] = {}
-    space: Annotated[dict[str, Range | Choices], Field(min_length=1)]
+    space: Annotated[dict[str, Span], Field(min_length=1)]
     metric: str = "val_macro_f1"
     direction: Literal["maximize", "minimize"] = "maximize"
     trials: Annotated[int, Field(ge=1)] = 20
@@ -69,9 +77,11 @@ def read(path: Path) -> Plan:
         raise GeoductError(f"{path} cannot be read as YAML: {' '.join(str(error).split())}") from None
     except ValidationError as error:
         first = error.errors()[0]
-        where = ".".join(map(str, first["loc"])) or "the whole"
+        # Of the space, pydantic puts the tag of a value, which is no part of the YAML, behind its name.
+        where = ".".join(str(part) for i, part in enumerate(first["loc"]) if (first["loc"][0], i) != ("space", 2))
         hint = nearest(str(first["loc"][-1]), Plan.model_fields) if first["type"] == "extra_forbidden" else ""
-        raise GeoductError(f"{path}: {where}: {first['msg']}{hint}") from None
+        said = first["msg"].removeprefix("Value error, ")
+        raise GeoductError(f"{path}: {where or 'the whole'}: {said}{hint}") from None
     if plan.component not in COMPONENTS:
         raise GeoductError(f"{path}: there is no component {plan.component!r}{nearest(plan.component, COMPONENTS)}")
     spec = load(plan.component).spec

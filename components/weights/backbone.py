@@ -13,6 +13,7 @@ from components.artifacts.weights import Origin, Pretraining, write_weights
 from components.errors import GeoductError, nearest
 from components.finetune.bands import FAMILIES, published
 from components.finetune.weights import Tensors, match, rename, terratorch_names
+from components.learning.importing import import_terratorch
 from components.progress import say
 
 
@@ -41,6 +42,7 @@ def build(told: Pretraining) -> nn.Module:
     Raises:
         GeoductError: TerraTorch has no such backbone, or its arguments do not build it.
     """
+    import_terratorch()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         from terratorch.registry import BACKBONE_REGISTRY

@@ -110,6 +110,31 @@ def test_what_is_better_by_construction_is_found_better(folder: Path) -> None:
     assert sum(outcomes.values()) == pytest.approx(1, abs=3e-6)
 
 
+def test_a_transformer_of_terratorch_is_compared_like_any_other(folder: Path, tmp_path: Path) -> None:
+    patches = PatchSet.open(folder / "patches.zarr")
+    architecture = scenes.transformer(patches.size, classes=CLASSES)
+    description = Description(
+        task="segmentation",
+        architecture=architecture,
+        bands=scenes.BANDS,
+        statistics=patches.statistics,
+        normalisation="standardise",
+        nomenclature=patches.nomenclature,
+        size=patches.size,
+        patches=patches.digest,
+    )
+    exactness = torch.get_float32_matmul_precision()
+    write_model(tmp_path / "random", description, networks.weights_of(networks.build(architecture)))
+    assert torch.get_float32_matmul_precision() == exactness
+    Model(tmp_path / "random").seal({"component": "test"})
+    compare(folder / "good-segmentation", tmp_path / "random", patches, tmp_path / "out", **FAST)
+    found = Comparison.open(tmp_path / "out")
+    assert heading(found) == "The baseline is better than the candidate"
+    text = found.page.read_text()
+    assert "terratorch (backbone prithvi_eo_v2_tiny_tl, decoder UNetDecoder)" in text
+    assert f"worse in each of the {CLASSES} classes present" in text
+
+
 def test_turned_round_every_difference_changes_its_sign(folder: Path) -> None:
     there, back = (Comparison.open(folder / name) for name in ("segmentation", "turned"))
     assert heading(back) == "The baseline is better than the candidate"

@@ -157,3 +157,27 @@ def model(
 def nomenclature(count: int = 5) -> Nomenclature:
     """The first `count` classes of the land."""
     return makers.nomenclature(count)
+
+
+def transformer(size: int, classes: int) -> Architecture:
+    """A segmenting transformer of TerraTorch with four blocks of few features, for patches of that size in `BANDS`."""
+    necks = [
+        {"name": "SelectIndices", "indices": [0, 1, 2, 3]},
+        {"name": "ReshapeTokensToImage"},
+        {"name": "LearnedInterpolateToPyramidal"},
+    ]
+    arguments = {
+        "backbone": "prithvi_eo_v2_tiny_tl",
+        "backbone_bands": ["BLUE", "GREEN", "RED", "NIR_BROAD"],
+        "backbone_img_size": size,
+        "backbone_patch_size": [1, 8, 8],
+        "backbone_embed_dim": 32,
+        "backbone_depth": 4,
+        "backbone_num_heads": 2,
+        "backbone_coords_encoding": [],
+        "necks": necks,
+        "decoder": "UNetDecoder",
+        "decoder_channels": [16, 16, 8, 8],
+        "num_classes": classes,
+    }
+    return Architecture("terratorch", {"task": "segmentation", "size": size, "model_args": arguments})

@@ -147,6 +147,23 @@ def test_layers_that_pad_by_the_image_are_exported_for_one_size(folder: Path, tm
     compare_both(model, exported, 3, 4, 32, 32)
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("size", [32, 40])
+def test_a_transformer_of_terratorch_is_exported_for_the_size_of_its_patches(
+    folder: Path, tmp_path: Path, size: int
+) -> None:
+    """Traced for any size its ONNX file would be refused by onnxruntime; 40 pixels are padded to 48 within it."""
+    truth = scenes.land(160, 3)
+    patches = scenes.patchset(
+        tmp_path / "patches.zarr", scenes.image_of(truth, 300), truth, scenes.nomenclature(3), size=size, block=1
+    )
+    model = made(tmp_path / "model", patches, scenes.transformer(size, classes=3))
+    export(model, tmp_path / "export")
+    exported = Export.open(tmp_path / "export")
+    assert exported.description["input"]["edge"] == {"fixed": size}
+    compare_both(model, exported, 3, 4, size, size)
+
+
 def test_description_says_what_goes_in_and_comes_out(folder: Path) -> None:
     model, exported = Model.open(folder / "segmentation"), Export.open(folder / "segmentation-export")
     said = exported.description

@@ -9,7 +9,8 @@ import pytest
 
 from components.artifacts import PatchSet
 from components.errors import GeoductError
-from components.finetune.config import build, read
+from components.finetune.config import build
+from components.finetune.reading import read
 from tests.components.finetune.yamls import LORA, tiny
 from tests.components.train.worlds import land, patchset
 
@@ -49,9 +50,20 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> PatchSet:
         ({NETWORK + "backbone_embed_dimm": 32}, "unknown key 'backbone_embed_dimm'; did you mean 'embed_dim'?"),
         ({NETWORK + "backbone_num_heads": 5}, "TerraTorch cannot build what it describes: dim should be divisible"),
         ({NETWORK + "decoder": "UnetDecoder"}, "the decoder 'UnetDecoder' is not .*; did you mean 'UNetDecoder'?"),
-        ({"model.init_args.lr": "fast"}, "Got value: fast"),
+        ({"model.init_args.lr": "fast"}, "model.init_args.lr is 'fast'; expected a number above 0"),
+        ({"model.init_args.lr": -1.0}, "model.init_args.lr is -1.0; expected a number above 0"),
         ({"model.init_args.optimizer": "AdanW"}, "optimizer is 'AdanW'; did you mean 'AdamW'?"),
         ({"model.init_args.optimizer_hparams": {"decay": 1}}, "optimizer_hparams: .*argument 'decay'"),
+        ({"model.init_args.optimizer_hparams": {"lr": 3}}, "optimizer_hparams: .*multiple values"),
+        ({"model.init_args.scheduler": "CosineAnnealingLR"}, "scheduler_hparams: .*'T_max'"),
+        ({"model.init_args.lr_overrides": {"encodr": 1e-5}}, "'encodr' is in the name of no .* mean 'encoder'"),
+        ({"model.init_args.class_weights": [1.0, 2.0]}, "class_weights has 2 numbers; expected 3"),
+        (
+            {"model.class_path": "components.finetune.tasks.SegmentationTask", "model.init_args.warmup": 2.0},
+            "warmup is 2; expected a share of the run",
+        ),
+        ({"trainer.gradient_clip_val": -1.0}, "gradient_clip_val is -1.0; expected a number above 0"),
+        ({"data.init_args.workers": 0}, "workers is 0; expected 1 or more"),
         ({NETWORK + "backbone_pretrained": True}, "downloads nothing; stage them by geoduct weights fetch prithvi"),
         ({NETWORK + "peft_config": LORA}, "begins from chance; expected --weights"),
         ({"model.init_args.ignore_index": None}, "ignore_index is None, but pixels without a label are 255"),

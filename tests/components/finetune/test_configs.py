@@ -11,7 +11,8 @@ import yaml
 
 from components.artifacts import PatchSet
 from components.errors import GeoductError
-from components.finetune.config import build, read
+from components.finetune.config import build
+from components.finetune.reading import read
 from components.learning.networks import build as build_network
 from components.learning.networks import load_weights, weights_of
 from tests.components.train.worlds import land, patchset
