@@ -9,10 +9,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import settings
 
 ROOT = Path(__file__).parents[1]
 
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # as the command line does it, before torch is imported
+
+# The same examples each time, however slow the machine is.
+settings.register_profile("geoduct", deadline=None, derandomize=True)
+settings.load_profile("geoduct")
 
 
 @pytest.fixture(scope="session")

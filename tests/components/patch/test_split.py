@@ -29,7 +29,7 @@ def gaps(start: np.ndarray[Any, Any], end: np.ndarray[Any, Any], low: int, high:
     return np.maximum(0, np.maximum(low - end, start - high))
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(
     shape=st.tuples(st.integers(40, 100), st.integers(40, 100)),
     size=st.integers(4, 24),
@@ -66,7 +66,7 @@ def test_splits_keep_their_distance_whatever_the_geometry(
             assert ((down >= buffer[0]) | (across >= buffer[1])).all()
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(
     size=st.integers(4, 16),
     edge=st.integers(16, 40),
