@@ -139,7 +139,8 @@ def test_ten_kills(
     held.script, held.log = (lambda asked: None), []
     assert run(api, tmp_path, workers=1).digest == near.digest
     after = {asked.path.split("/")[4] for asked, _ in held.log}
-    assert len(before & after) == 1  # the scene that was under way; those before it are not read again
+    # The scene that was under way, and the one before it if its last shard was read but not yet written.
+    assert 1 <= len(before & after) <= 2
 
 
 @pytest.mark.parametrize(

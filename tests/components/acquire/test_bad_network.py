@@ -146,7 +146,8 @@ def test_a_killed_run_goes_on_and_ends_with_the_same_bytes(
     proxy.script, proxy.log = (lambda asked: None), []
     acquire(catalog=words[2], scenes=words[4], bands=BANDS, timeout=60.0, workers=1)
     assert SceneCube.open(tmp_path / "scenes.zarr").digest == near.digest
-    assert len(before & scenes_read(proxy)) == 1  # the one that was under way; those before it are not read again
+    # The one that was under way, and the one before it if its last shard was read but not yet written.
+    assert 1 <= len(before & scenes_read(proxy)) <= 2
 
 
 def test_a_run_killed_while_it_is_sealed_reads_nothing_again(
