@@ -104,7 +104,7 @@ class Tuned(Learner):
 
     def setup(self, stage: str) -> None:
         """Lightning calls this once the data are known."""
-        data: Any = self.trainer.datamodule  # type: ignore[attr-defined]  # Lightning sets it without declaring it
+        data = self.datamodule
         self.begin(classes=int(self.model_args["num_classes"]), seed=int(getattr(data, "seed", 0)))
 
     def trained(self) -> nn.Module:
@@ -181,7 +181,7 @@ class Tuned(Learner):
 
     def _steps(self) -> int:
         # Not Lightning's estimated_stepping_batches, which sets the loader up before its position is restored.
-        data: Any = self.trainer.datamodule  # type: ignore[attr-defined]  # Lightning sets it without declaring it
+        data = self.datamodule
         batches = len(data.train_dataloader())
         return (self.trainer.max_epochs or 0) * -(-batches // self.trainer.accumulate_grad_batches)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 import warnings
 
@@ -26,5 +27,5 @@ def import_terratorch() -> None:
     exactness = torch.get_float32_matmul_precision()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        import terratorch.registry  # noqa: F401  # for what importing does
+        importlib.import_module("terratorch.registry")
     torch.set_float32_matmul_precision(exactness)

@@ -52,6 +52,11 @@ class Learner(LightningModule):
     train_loss: MeanMetric
     """Over the batches of the epoch so far, weighted by their labels."""
 
+    @property
+    def datamodule(self) -> Any:
+        """The data of the run; there once it is fitted."""
+        return self.trainer.datamodule  # type: ignore[attr-defined]  # Lightning sets it without declaring it
+
     @abstractmethod
     def trained(self) -> nn.Module:
         """The network whose tensors a finished run keeps."""

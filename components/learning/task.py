@@ -121,7 +121,7 @@ class PatchTask(Learner):
             self.network.parameters(), lr=self.learning_rate, weight_decay=self.weight_decay, fused=True
         )
         # Not Lightning's estimated_stepping_batches, which sets the loader up before its position is restored.
-        data = self.trainer.datamodule  # type: ignore[attr-defined]  # Lightning sets it without declaring it
+        data = self.datamodule
         steps = (self.trainer.max_epochs or 0) * len(data.train_dataloader())
         factor = schedule_of(self.schedule, steps, self.warmup)
         scheduler = torch.optim.lr_scheduler.LambdaLR(optimiser, factor)

@@ -131,7 +131,7 @@ class Autoencoder(Learner):
         ]
         # The second moment as in He et al. 2022, "Masked autoencoders are scalable vision learners", table 8.
         optimiser = torch.optim.AdamW(groups, lr=self.learning_rate, betas=(0.9, 0.95), fused=True)
-        data = self.trainer.datamodule  # type: ignore[attr-defined]  # Lightning sets it without declaring it
+        data = self.datamodule
         steps = (self.trainer.max_epochs or 0) * len(data.train_dataloader())
         factor = schedule_of("cosine", steps, self.warmup)
         scheduler = torch.optim.lr_scheduler.LambdaLR(optimiser, factor)

@@ -52,7 +52,7 @@ def spectral(path: Path, patches: PatchSet, *, task: str = "segmentation", lost:
         "linear.bias": -(centres**2).sum(1).astype(np.float32),
     }
     description = Description(
-        task=task,  # type: ignore[arg-type]  # a parameter of the tests
+        task=task,
         architecture=Architecture(
             "nearest", {"bands": len(bands), "classes": CLASSES, "pooled": task == "classification"}
         ),

@@ -51,7 +51,7 @@ def feed(world: PatchSet, rank: int = 0, ranks: int = 1, **settings: Any) -> Pat
     module = PatchSetDataModule(world, **{"task": "segmentation", "batch_size": 6, **settings})
     device = SimpleNamespace(root_device=torch.device("cpu"))
     trainer = SimpleNamespace(global_rank=rank, world_size=ranks, strategy=device, current_epoch=0)
-    module.trainer = trainer  # type: ignore[assignment]  # what it asks of a trainer, without processes
+    module.trainer = trainer  # what it asks of a trainer, without processes
     module.setup("fit")
     return module
 
