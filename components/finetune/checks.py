@@ -31,6 +31,9 @@ from components.learning.learner import SCORES
 MONITORS = ("train/loss", "val/loss", *SCORES)
 """What callbacks can watch."""
 
+ELEMENTWISE = ("Adam", "AdamW", "NAdam", "RAdam", "Adamax", "Adagrad", "RMSprop", "SGD")
+"""Optimisers that change each weight by what they know of it alone, so that parts of a tensor serve as well."""
+
 
 def known_keys(found: Mapping[str, Any], known: Sequence[str], prefix: str, where: str) -> None:
     for key in found:
@@ -124,6 +127,22 @@ def _check_optimiser(arguments: Mapping[str, Any], prefix: str) -> None:
             optimizer_factory(name, rate, weight, settings, scheduler, "val/loss", later)
         except (TypeError, ValueError, AssertionError, LookupError, AttributeError) as error:
             raise GeoductError(f"{prefix}{key}: {words_of(error)}") from None
+
+
+def check_sharding(arguments: Mapping[str, Any], own: Any, precision: str, where: str) -> None:
+    """What does not go with a network that the ranks divide among them."""
+    if precision == "16-mixed":
+        raise GeoductError(
+            f"{where}: trainer.precision is 16-mixed and trainer.strategy fsdp2, whose ranks do not agree on the scale "
+            "of gradients; expected bf16-mixed"
+        )
+    name = (own or {}).get("class_path") if isinstance(own, Mapping) else own
+    name = str(name or arguments.get("optimizer") or "Adam").rpartition(".")[2]
+    if name not in ELEMENTWISE:
+        raise GeoductError(
+            f"{where}: the optimiser {name} may look beyond the part of the weights that a rank has with "
+            f"trainer.strategy fsdp2; expected one of {', '.join(ELEMENTWISE)}"
+        )
 
 
 def check_overrides(learner: torch.nn.Module, arguments: Mapping[str, Any], where: str) -> None:

@@ -28,11 +28,13 @@ from components.finetune.checks import (
     check_model,
     check_monitors,
     check_overrides,
+    check_sharding,
     known_keys,
     parameters,
     words_of,
 )
 from components.learning.foundation import architecture_of
+from components.learning.sharding import Sharded
 
 TASKS: Mapping[str, tuple[Task, type[tasks.Tuned]]] = {
     "SemanticSegmentationTask": ("segmentation", tasks.SegmentationTask),
@@ -122,6 +124,8 @@ def build(said: Mapping[str, Any], patches: PatchSet, weights: Weights | None, w
     if weights is not None:
         _statistics(config["data"]["init_args"], weights)
     settings, dropped = _settings(config.setdefault("trainer", {}), where)
+    if settings["sharded"]:
+        check_sharding(arguments, config.get("optimizer"), settings["precision"], where)
     if "optimizer" in config and (arguments.get("layer_decay", 1) != 1 or arguments.get("schedule")):
         raise GeoductError(
             f"{where}: optimizer stands at the top, where layer_decay and schedule of model.init_args do not reach it; "
@@ -217,12 +221,33 @@ def _settings(trainer: dict[str, Any], where: str) -> tuple[dict[str, Any], list
     if chosen.get("clip_by", "norm") not in ("norm", "value"):
         raise GeoductError(f"{where}: trainer.gradient_clip_algorithm is {chosen['clip_by']!r}; expected norm or value")
     dropped = [
-        f"trainer.{name}" for name, value in trainer.items() if name not in _HONOURED and value != defaults[name]
+        f"trainer.{name}"
+        for name, value in trainer.items()
+        if name not in (*_HONOURED, "strategy") and value != defaults[name]
     ]
+    chosen["sharded"] = _sharded(trainer.get("strategy"), where)
     # Not Lightning's to build: what it would take for its own run would end here in loggers and folders.
     for name in [name for name in trainer if name not in _HONOURED]:
         del trainer[name]
     return chosen, dropped
+
+
+def _sharded(strategy: Any, where: str) -> bool:
+    """Whether the ranks are to divide the network among them.
+
+    `fsdp2` is a word of ours; Lightning's parser, which the word means nothing to, takes the class.
+    """
+    name = strategy.get("class_path") if isinstance(strategy, dict) else strategy
+    if isinstance(strategy, dict) and strategy.get("init_args"):
+        raise GeoductError(f"{where}: trainer.strategy.init_args are given; expected none: Geoduct knows its ranks")
+    if name in ("fsdp2", f"{Sharded.__module__}.{Sharded.__name__}"):
+        return True
+    if name in (None, "auto") or str(name).rpartition(".")[2].lower().startswith("ddp"):
+        return False
+    raise GeoductError(
+        f"{where}: trainer.strategy is {name!r}; expected auto, ddp, or fsdp2, in a file for terratorch too "
+        f"class_path: {Sharded.__module__}.{Sharded.__name__}"
+    )
 
 
 class _Reader(LightningCLI):

@@ -13,6 +13,16 @@ _BLOCK = re.compile(r"(?:^|\.)(?:blocks|layers?|stages)[._](\d+)(?:\.|$)")
 """The number of a block in a parameter's name: `blocks.3.` of transformers, `stages_3.` and `layers.3.` of others."""
 
 
+def blocks(model: nn.Module) -> list[nn.Module]:
+    """The outermost numbered blocks of a network, backbone and decoder, in the order in which they were declared."""
+    found: dict[str, nn.Module] = {}
+    for name, module in model.named_modules():
+        last = _BLOCK.search(name)
+        if last and last.end() == len(name) and not any(name.startswith(f"{outer}.") for outer in found):
+            found[name] = module
+    return list(found.values())
+
+
 def layer_groups(model: nn.Module, rate: float, decay: float) -> list[dict[str, Any]]:
     """Groups of parameters for an optimiser, one a layer, each with its learning rate.
 

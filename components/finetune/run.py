@@ -9,6 +9,7 @@ import time
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from copy import deepcopy
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -57,6 +58,8 @@ def tune(
     with session(threads), _hushed():
         plan = build(said, patches, weights, config)
         _tell(plan, config, ranks)
+        # Sharding changes the one that learns for good, and averaging copies it.
+        network = deepcopy(plan.learner.trained())
         performance = Performance()
         fitted = fit(
             plan.learner,
@@ -70,7 +73,6 @@ def tune(
         )
         if ranks.rank:
             return
-        network = plan.learner.trained().cpu()
         network.load_state_dict(load_file(fitted.weights))
         tensors = weights_of(merge(network))
         _write(plan, patches, model, {f"network.{name}": values for name, values in tensors.items()}, fitted)
@@ -92,6 +94,8 @@ def _hushed() -> Iterator[None]:
             logger.setLevel(logging.ERROR)
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", message="You are using PEFT without a pretrained backbone")
+            # Of tensors that might be changed in place; TerraTorch's decoders get copies of them.
+            warnings.filterwarnings("ignore", message=r"FSDP2-wrapped module \(FSDPNeckSequential\)")
             yield
     finally:
         for logger, level in zip(loggers, levels, strict=True):
@@ -115,6 +119,8 @@ def _tell(plan: Plan, config: str, ranks: Ranks) -> None:
         return
     if plan.passed_over:
         say(f"finetune: passing over {', '.join(plan.passed_over)} of {config}: Geoduct has its own")
+    if plan.settings["sharded"] and ranks.size == 1:
+        say("finetune: there is one rank, which has nobody to divide the network with")
     learning = sum(p.numel() for p in plan.learner.parameters() if p.requires_grad)
     whole = sum(p.numel() for p in plan.learner.parameters())
     backbone = plan.learner.model_args["backbone"]
@@ -155,6 +161,7 @@ def _summary(plan: Plan, fitted: Fitted, performance: Performance, ranks: Ranks)
         "best": fitted.history[fitted.best],
         "seconds": performance.seconds,
         "ranks": ranks.size,
+        "strategy": None if ranks.size == 1 else "fsdp2" if plan.settings["sharded"] else "ddp",
         "device": performance.device,
         "ended": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
     }

@@ -15,6 +15,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
+from lightning.pytorch.strategies import ModelParallelStrategy
 from terratorch.models.model import ModelOutput
 from terratorch.models.utils import extract_prefix_keys
 from terratorch.registry import BACKBONE_REGISTRY
@@ -22,14 +23,17 @@ from terratorch.tasks import ClassificationTask as TerraTorchClassificationTask
 from terratorch.tasks import SemanticSegmentationTask as TerraTorchSegmentationTask
 from terratorch.tasks.optimizer_factory import optimizer_factory
 from torch import nn
+from torch.distributed.fsdp import FSDPModule
 
 from components.artifacts.nomenclature import IGNORE
 from components.artifacts.weights import Weights
 from components.errors import GeoductError
-from components.finetune.optimisers import layer_groups
+from components.finetune.optimisers import blocks, layer_groups
 from components.finetune.weights import Matched, load_backbone
+from components.learning.checkpoints import averaged
 from components.learning.foundation import require_parts
 from components.learning.learner import Learner
+from components.learning.sharding import align_buffers, shard
 from components.learning.task import Schedule, schedule_of
 
 
@@ -107,6 +111,16 @@ class Tuned(Learner):
         data = self.datamodule
         self.begin(classes=int(self.model_args["num_classes"]), seed=int(getattr(data, "seed", 0)))
 
+    def configure_model(self) -> None:
+        """Divide the network among the ranks, where the strategy is FSDP2, and the average of its weights alike."""
+        trainer = self.trainer
+        # Lightning also asks for this before it copies the network for the average, and again for each of its loops.
+        if not self.begun or not isinstance(trainer.strategy, ModelParallelStrategy):
+            return
+        for task in (self, averaged(trainer)):
+            if task is not None and not any(isinstance(part, FSDPModule) for part in task.trained().modules()):
+                shard(task.trained(), blocks(task.trained()), trainer.strategy.device_mesh["data_parallel"])
+
     def trained(self) -> nn.Module:
         """TerraTorch's model: backbone, neck, decoder and head."""
         network: nn.Module = self.model
@@ -147,6 +161,10 @@ class Tuned(Learner):
 
     def on_train_epoch_end(self) -> None:
         """In place of TerraTorch's, whose scores cost more than a step of a small network."""
+
+    def on_validation_epoch_start(self) -> None:
+        if isinstance(self.trainer.strategy, ModelParallelStrategy):
+            align_buffers(self.trained())
 
     def on_validation_epoch_end(self) -> None:
         Learner.on_validation_epoch_end(self)

@@ -20,9 +20,11 @@ from lightning import LightningModule, Trainer
 from lightning.pytorch.callbacks import Checkpoint, WeightAveraging
 from safetensors.torch import save_file
 from torch import nn
+from torch.distributed.tensor import DTensor
 
 from components.errors import GeoductError, Halted
 from components.learning.learner import Learner
+from components.learning.sharding import whole
 from components.progress import EPOCHS_FILE, say
 from components.ranks import Ranks
 
@@ -133,11 +135,14 @@ class Checkpoints(Checkpoint):
         self.history.append(row)
         self.best = epoch if improved else previous
         self.over = trainer.should_stop
-        if trainer.is_global_zero and improved:
-            self.folder.mkdir(parents=True, exist_ok=True)
-            network = _validated(trainer, pl_module)
-            tensors = {name: t.detach().cpu().contiguous() for name, t in network.state_dict().items()}
-            _whole(self.weights(epoch), lambda path: save_file(tensors, path))
+        if improved:
+            # The network whose scores the epoch ended with.
+            network = (averaged(trainer) or pl_module).trained()
+            found = whole(network.state_dict())
+            if trainer.is_global_zero:
+                self.folder.mkdir(parents=True, exist_ok=True)
+                tensors = {name: t.detach().cpu().contiguous() for name, t in found.items()}
+                _whole(self.weights(epoch), lambda path: save_file(tensors, path))
         self.save(trainer, pl_module, epoch + 1, 0)
         if trainer.is_global_zero:
             _tell(self.verb, trainer, row, improved)
@@ -153,7 +158,7 @@ class Checkpoints(Checkpoint):
         Raises:
             GeoductError: the weights are no longer finite.
         """
-        if not all(torch.isfinite(p).all() for p in task.trained().parameters()):
+        if not _finite(task.trained(), self.ranks):
             raise GeoductError(
                 f"the weights overflowed {_stand(epoch, None, batch)}; choose a smaller {task.rate_flag}"
             )
@@ -170,14 +175,23 @@ class Checkpoints(Checkpoint):
                     old.unlink()
 
 
-def _validated(trainer: Trainer, task: Learner) -> nn.Module:
-    """The network whose scores the epoch ended with: the running average of the weights, where one is kept."""
+def averaged(trainer: Trainer) -> Learner | None:
+    """The task with the running average of the weights, where one is kept."""
     for callback in trainer.callbacks:  # type: ignore[attr-defined]  # set by a connector that mypy does not follow
         if isinstance(callback, WeightAveraging) and callback._average_model is not None:
-            average: Any = callback._average_model.module
-            network: nn.Module = average.trained()
-            return network
-    return task.trained()
+            average = callback._average_model.module
+            assert isinstance(average, Learner)
+            return average
+    return None
+
+
+def _finite(network: nn.Module, ranks: Ranks) -> bool:
+    """Whether all weights are numbers; each rank looks at those that it has, and all learn the same."""
+    local = [p.to_local() if isinstance(p, DTensor) else p for p in network.parameters()]
+    finite = torch.tensor(int(all(torch.isfinite(p).all() for p in local)))
+    if ranks.size > 1:
+        dist.all_reduce(finite, dist.ReduceOp.MIN)
+    return bool(finite)
 
 
 def _damage(path: Path) -> str | None:

@@ -19,7 +19,7 @@ from lightning import LightningDataModule, Trainer
 from lightning.fabric.plugins.environments.cluster_environment import ClusterEnvironment
 from lightning.pytorch.callbacks import Callback, EarlyStopping, TQDMProgressBar
 from lightning.pytorch.loggers import Logger
-from lightning.pytorch.strategies import DDPStrategy
+from lightning.pytorch.strategies import DDPStrategy, Strategy
 from lightning.pytorch.trainer.states import TrainerStatus
 from torch.distributed import TCPStore  # type: ignore[attr-defined]  # torch does not say that it re-exports it
 
@@ -27,6 +27,7 @@ from components.blocks import cores
 from components.errors import GeoductError, Halted
 from components.learning.checkpoints import Checkpoints, Row
 from components.learning.learner import Learner
+from components.learning.sharding import Sharded
 from components.learning.stopping import Stopping
 from components.learning.timing import asked_for
 from components.ranks import Ranks
@@ -197,6 +198,12 @@ def _capacity() -> str:
     return f" ({whole / 2**30:.0f} GiB, of which the network had taken {used / 2**30:.1f})"
 
 
+def _strategy(ranks: Ranks, idle_weights: bool, sharded: bool) -> Strategy | Literal["auto"]:
+    if ranks.size == 1:
+        return "auto"
+    return Sharded() if sharded else DDPStrategy(find_unused_parameters=idle_weights)
+
+
 def fit(
     task: Learner,
     data: LightningDataModule,
@@ -212,6 +219,7 @@ def fit(
     callbacks: Sequence[Callback] = (),
     logger: Logger | None = None,
     idle_weights: bool = False,
+    sharded: bool = False,
     accelerator: Accelerator = "auto",
     interval: float = CHECKPOINT_INTERVAL,
 ) -> Fitted:
@@ -231,6 +239,7 @@ def fit(
         callbacks: more of them; their state is in the checkpoints.
         logger: told of losses and scores as they come.
         idle_weights: whether weights that learn may have no part in the loss, which several ranks have to look for.
+        sharded: whether several ranks divide the network among them; else each has all of it.
         accelerator: what to compute on.
         interval: seconds after which a checkpoint is written within an epoch.
 
@@ -254,7 +263,7 @@ def fit(
         accelerator=accelerator if gpu is None else "gpu",
         devices=1 if gpu is None else [gpu],
         num_nodes=ranks.size,
-        strategy=DDPStrategy(find_unused_parameters=idle_weights) if ranks.size > 1 else "auto",
+        strategy=_strategy(ranks, idle_weights, sharded),
         plugins=[_Rank(ranks)],
         precision=precision,
         max_epochs=epochs,
@@ -267,6 +276,7 @@ def fit(
         logger=logger or False,
         enable_model_summary=False,
         enable_progress_bar=watched,
+        inference_mode=not sharded,  # where weights that were put together could no longer learn
         num_sanity_val_steps=0,
     )
     resumed: Any = checkpoints.resume(epochs)

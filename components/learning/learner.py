@@ -47,6 +47,8 @@ class Learner(LightningModule):
     ranking: tuple[str, Literal["min", "max"]] = ("val_macro_f1", "max")
     """The score that decides which epoch is best, and when there is nothing more to gain; and which way."""
 
+    begun = False
+    """Whether it was made ready by `begin`."""
     scores: dict[str, float]
     """Of the epoch that ended last: the `SCORES`, unless a subclass has others."""
     train_loss: MeanMetric
@@ -68,6 +70,7 @@ class Learner(LightningModule):
     def begin(self, *, classes: int, seed: int) -> None:
         """Make ready: how many classes there are, and the seed of what the network draws."""
         self.seed = seed
+        self.begun = True
         self.scores = {}
         # Their own look for NaN would make a GPU wait after each batch.
         self.train_loss, self.val_loss = MeanMetric(nan_strategy="disable"), MeanMetric(nan_strategy="disable")

@@ -26,6 +26,7 @@ import torch.distributed as dist
 from lightning import LightningModule, Trainer
 from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.profilers import Profiler
+from lightning.pytorch.strategies import ModelParallelStrategy
 from torch.nn.parallel import DistributedDataParallel
 
 from components.blocks import cores
@@ -119,6 +120,11 @@ class Timing(Callback):
             raise GeoductError(
                 f"gradients of {trainer.accumulate_grad_batches} batches are added up before a step; expected 1 where "
                 "steps are measured (for finetune: --override trainer.accumulate_grad_batches=1)"
+            )
+        if isinstance(trainer.strategy, ModelParallelStrategy):
+            raise GeoductError(
+                "the ranks divide the network among them, so that no step does without exchange; expected strategy ddp "
+                "where steps are measured (for finetune: --override trainer.strategy=ddp)"
             )
         # Nobody to exchange with.
         self._kinds = KINDS if trainer.world_size > 1 else KINDS[:2]

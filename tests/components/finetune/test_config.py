@@ -31,6 +31,23 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> PatchSet:
         ({"trainer.max_epochs": "two"}, "trainer.max_epochs is 'two'; expected an integer, at least 1"),
         ({"trainer.precision": "bf61"}, "trainer.precision is 'bf61'; expected one of"),
         ({"trainer.accumulate_grad_batches": 0}, "trainer.accumulate_grad_batches is 0; expected"),
+        ({"trainer.strategy": "fsdp"}, "trainer.strategy is 'fsdp'; expected auto, ddp, or fsdp2, .*class_path"),
+        (
+            {"trainer.strategy": {"class_path": "components.learning.sharding.Sharded", "init_args": {"x": 1}}},
+            "trainer.strategy.init_args are given; expected none",
+        ),
+        (
+            {"trainer.strategy": "fsdp2", "trainer.precision": "16-mixed"},
+            "16-mixed and trainer.strategy fsdp2, .* expected bf16-mixed",
+        ),
+        (
+            {"trainer.strategy": "fsdp2", "model.init_args.optimizer": "Adafactor"},
+            "the optimiser Adafactor may look beyond .* expected one of Adam, AdamW",
+        ),
+        (
+            {"trainer.strategy": "fsdp2", "optimizer": {"class_path": "torch.optim.Adafactor"}},
+            "the optimiser Adafactor may look beyond",
+        ),
         ({"model.init_args.los": "ce"}, "unknown key 'model.init_args.los'; did you mean 'loss'?"),
         ({"model.class_path": "terratorch.tasks.SemanticSegmentationTsk"}, "did you mean 'SemanticSegmentationTask'?"),
         ({"model.class_path": "terratorch.tasks.PixelwiseRegressionTask"}, "terratorch fit takes the same file"),
@@ -104,6 +121,25 @@ def test_what_geoduct_has_its_own_of_is_passed_over_by_name(world: PatchSet, tmp
     assert plan.passed_over == ("trainer.devices", "trainer.logger", "ModelCheckpoint")
     assert plan.settings["callbacks"] == []
     assert plan.settings["epochs"] == 2
+
+
+@pytest.mark.parametrize(
+    ("strategy", "sharded"),
+    [
+        ("auto", False),
+        ("ddp_find_unused_parameters_true", False),
+        ({"class_path": "lightning.pytorch.strategies.DDPStrategy"}, False),
+        ("fsdp2", True),
+        ({"class_path": "components.learning.sharding.Sharded"}, True),
+    ],
+)
+def test_the_ranks_share_out_batches_or_the_network_too(
+    world: PatchSet, tmp_path: Path, strategy: Any, sharded: bool
+) -> None:
+    file = tiny(tmp_path / "run.yaml", {"trainer.strategy": strategy})
+    plan = build(read(file, ()), world, None, file)
+    assert plan.settings["sharded"] is sharded
+    assert plan.passed_over == ()
 
 
 def test_overrides_are_read_as_yaml(tmp_path: Path) -> None:

@@ -184,6 +184,12 @@ def test_a_changed_configuration_begins_anew(
     assert "going on" not in said
 
 
+def test_one_rank_divides_nothing(world: PatchSet, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    model = run(world, tmp_path / "m", **{"trainer.strategy": "fsdp2", "trainer.max_epochs": 1})
+    assert "there is one rank, which has nobody to divide the network with" in capsys.readouterr().err
+    assert json.loads((model.path / "run.json").read_text())["strategy"] is None
+
+
 def test_lora_adapts_the_weights_given_and_ends_as_a_plain_network(
     world: PatchSet, tuned: Model, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

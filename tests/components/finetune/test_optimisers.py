@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from components.errors import GeoductError
-from components.finetune.optimisers import layer_groups
+from components.finetune.optimisers import blocks, layer_groups
 
 
 def network(blocks: str = "blocks") -> nn.Module:
@@ -20,6 +20,18 @@ def network(blocks: str = "blocks") -> nn.Module:
     model = nn.Module()
     model.encoder, model.head = encoder, nn.Linear(2, 1, bias=False)
     return model
+
+
+def test_blocks_are_the_outermost_numbered_parts() -> None:
+    inner = nn.Module()
+    inner.layers = nn.ModuleList([nn.Linear(2, 2)])
+    inner.adapter = nn.Linear(2, 2)
+    model = nn.Module()
+    model.encoder = nn.Module()
+    model.encoder.stages_0, model.encoder.norm = inner, nn.Linear(2, 2)
+    model.decoder = nn.Module()
+    model.decoder.blocks = nn.ModuleList([nn.Linear(2, 2), nn.Linear(2, 2)])
+    assert blocks(model) == [inner, *model.decoder.blocks]
 
 
 def rates(model: nn.Module, decay: float) -> dict[str, float]:
