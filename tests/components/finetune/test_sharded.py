@@ -24,8 +24,8 @@ STRATEGIES = {
 }
 EXACT = 1e-5
 """The same numbers are added up in another order: DDP adds two batches and then the ranks, FSDP2 the ranks and then the
-batches, and the norm for clipping is summed by parts. Each sum in float32 may round by 6e-8 of its size, and Adam, which
-divides a gradient by its own size, hands that on to the four steps that follow."""
+batches, and the norm for clipping is summed by parts. Each sum in float32 may round by 6e-8 of its size, and AdamW,
+which divides a gradient by its own size, hands that on to the steps that follow."""
 
 pytestmark = pytest.mark.slow
 
