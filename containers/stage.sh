@@ -45,7 +45,7 @@ strip_packages() {
     done
     find "$1" -type f -name '*.pyi' -not -name __init__.pyi -not -path '*/typeshed_client/*' -delete
     rm -rf "$1"/pyarrow/*flight* "$1"/pyarrow/libarrow_s3.* "$1"/pyarrow/_s3fs.*
-    rm -rf "$1"/tornado/test "$1"/distributed/http/static "$1"/tzdata/zoneinfo
+    rm -rf "$1"/tornado/test "$1"/distributed/http/static "$1"/tzdata/zoneinfo "$1"/pytz/zoneinfo
     if [ -d "$1/botocore/data" ]; then
         find "$1/botocore/data" -mindepth 1 -maxdepth 1 -type d \
             -not -name s3 -not -name sts -not -name sso -not -name sso-oidc -not -name signin -exec rm -r {} +
