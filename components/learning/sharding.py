@@ -15,7 +15,6 @@ import torch
 import torch.distributed as dist
 from lightning.pytorch.strategies import ModelParallelStrategy
 from lightning.pytorch.strategies.parallel import ParallelStrategy
-from lightning_utilities.core.apply_func import apply_to_collection
 from torch import nn
 from torch.distributed.device_mesh import DeviceMesh
 from torch.distributed.fsdp import fully_shard
@@ -57,13 +56,19 @@ def align_buffers(network: nn.Module) -> None:
 
 
 def whole(values: Any) -> Any:
-    """Nested values with each divided tensor put together; on ranks other than 0 it is None. All ranks take part."""
+    """Dictionaries and lists of values with each divided tensor put together; all ranks take part.
 
-    def gathered(tensor: Any) -> torch.Tensor | None:
-        found: torch.Tensor = tensor.detach().full_tensor()
-        return found.cpu() if dist.get_rank() == 0 else None
-
-    return apply_to_collection(values, DTensor, gathered)
+    On ranks other than 0 such a tensor is None afterwards.
+    """
+    match values:
+        case DTensor():
+            tensor = values.full_tensor().detach()
+            return tensor.cpu() if dist.get_rank() == 0 else None
+        case dict():
+            return {name: whole(value) for name, value in values.items()}
+        case list():
+            return [whole(value) for value in values]
+    return values
 
 
 def _part(value: Any, place: Any) -> Any:
