@@ -82,7 +82,8 @@ class _Watch:
     def __init__(self, site: Site, plan: Plan, told: _Told) -> None:
         self._site, self._plan, self._told = site, plan, told
         self._resources = site.of(plan.component)
-        self._logs = site.path("scratch", site.profile.scratch) / "geoduct-logs"
+        self._scratch = site.path("scratch", site.profile.scratch)
+        self._logs = self._scratch / "geoduct-logs"
 
     def run(self) -> int:
         number = self._submit()
@@ -90,6 +91,7 @@ class _Watch:
         streams = [_Stream(name, out) for name, out in zip(names, (sys.stdout, sys.stderr), strict=True)]
         _say(f"job {number} submitted to partition {self._resources.partition}")
         job = self._wait(number, streams)
+        shutil.rmtree(self._scratch / f"geoduct-job-{number}", ignore_errors=True)  # a node that failed left it
         code = self._judge(number, job, names[1])
         for name in names:
             name.unlink(missing_ok=True)  # all of it has been handed on

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import os
+import pwd
+import re
+import signal
+import time
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from safetensors.numpy import load_file
 
-from tests.services.cluster import User
+from components.learning.stopping import LOOK_INTERVAL
+from tests.services.cluster import USER, User, administer
 
 
 @dataclass(frozen=True)
@@ -42,6 +48,43 @@ class Batch:
         while text not in self.log(job):
             if not self.user.jobs():
                 assert text in self.log(job)
+
+    def epochs(self, job: str) -> int:
+        """How many epochs a job and its successors have been through."""
+        return max(map(int, re.findall(r"epoch (\d+)/", self.log(job))), default=0)
+
+    def ranks(self) -> dict[int, int]:
+        """The processes that train at this moment: rank → process; their workers are not among them."""
+        ours: dict[int, tuple[int, int]] = {}
+        account = pwd.getpwnam(USER).pw_uid
+        for process in Path("/proc").glob("[0-9]*"):
+            try:
+                if process.stat().st_uid != account:
+                    continue
+                words = (process / "cmdline").read_bytes().split(b"\0")
+                rank = re.search(rb"(?:^|\0)SLURM_PROCID=(\d+)", (process / "environ").read_bytes())
+                parent = re.search(r"^PPid:\s+(\d+)", (process / "status").read_text(), re.MULTILINE)
+            except (FileNotFoundError, ProcessLookupError):
+                continue  # it has ended meanwhile
+            if words[0].endswith(b"python") and self.component.encode() in words and rank and parent:
+                ours[int(process.name)] = int(rank[1]), int(parent[1])
+        return {rank: number for number, (rank, parent) in ours.items() if parent not in ours}
+
+    def warn(self, job: str) -> None:
+        """Warn a running job as SLURM does before its walltime.
+
+        Its ranks stand still until they have to see the word to stop: none gets to the end of the run before.
+        """
+        word = Path(self.user.environment["HOME"]) / "scratch" / f"geoduct-job-{job}" / "stop"
+        ranks = self.ranks().values()
+        for rank in ranks:
+            os.kill(rank, signal.SIGSTOP)
+        since = time.monotonic()
+        administer("scancel", "--batch", "--signal=USR1", job)
+        while not word.exists() or time.monotonic() - since < LOOK_INTERVAL:
+            assert job in self.user.jobs(), self.log(job)
+        for rank in ranks:
+            os.kill(rank, signal.SIGCONT)
 
     def log(self, job: str) -> str:
         """What a job and its successors have said."""

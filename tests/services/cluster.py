@@ -65,14 +65,17 @@ class User:
         lines = self.run("squeue", "--noheader", "--me", "--format=%A %Z").stdout.splitlines()
         return [number for number, folder in map(str.split, lines) if folder == str(self.project)]
 
-    def leftovers(self) -> list[str]:
-        """What a run must not leave: jobs, processes, staging folders, folders of jobs."""
+    def processes(self) -> list[str]:
+        """The processes of the user, of jobs or not."""
         running = subprocess.run(
             ["ps", "--no-headers", "-o", "stat,args", "--user", USER], capture_output=True, text=True
         )
+        return [line for line in running.stdout.splitlines() if not line.startswith("Z")]
+
+    def leftovers(self) -> list[str]:
+        """What a run must not leave: jobs, processes, staging folders, folders of jobs."""
         folders = [*self.project.rglob("*.partial"), *(Path(self.environment["HOME"]) / "scratch").glob("*-job-*")]
-        alive = [line for line in running.stdout.splitlines() if not line.startswith("Z")]
-        return [*self.jobs(), *alive, *map(str, folders)]
+        return [*self.jobs(), *self.processes(), *map(str, folders)]
 
     def mend_site(self, **resources: str | int) -> None:
         """Change what the project's profile of the site asks for, for every component."""

@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import os
-import pwd
 import re
 import signal
 from datetime import datetime
-from pathlib import Path
 
 import numpy as np
 import pytest
 
 from tests.components.train.worlds import land, patchset
 from tests.services.batch import Batch, assert_same_end
-from tests.services.cluster import USER, User, administer
+from tests.services.cluster import User, administer
 
 pytestmark = [pytest.mark.services, pytest.mark.slow]
 
@@ -25,7 +23,7 @@ OVERRIDES = (
     "model.init_args.model_args.num_classes=3",
     "data.init_args.batch_size=4",
     "data.init_args.workers=1",
-    "trainer.max_epochs=5",
+    "trainer.max_epochs=8",
 )
 ARGUMENTS = ("--patches patches.zarr", "--config hpc/configs/prithvi-v2-tiny.yaml", "--override", *OVERRIDES)
 
@@ -39,40 +37,21 @@ def batch(user_images: User) -> Batch:
     return Batch(user_images, "finetune", ARGUMENTS)
 
 
-def kill_rank(rank: int) -> None:
-    """End a rank as the kernel does when memory runs out; its workers, which are its children, have its name."""
-    ours = {}
-    account = pwd.getpwnam(USER).pw_uid
-    for process in Path("/proc").glob("[0-9]*"):
-        try:
-            if process.stat().st_uid != account:
-                continue
-            words = (process / "cmdline").read_bytes().split(b"\0")
-            variables = (process / "environ").read_bytes().split(b"\0")
-            parent = int(re.search(r"^PPid:\s+(\d+)", (process / "status").read_text(), re.MULTILINE)[1])
-        except (FileNotFoundError, ProcessLookupError):
-            continue  # it has ended meanwhile
-        if words[0].endswith(b"python") and b"finetune" in words and f"SLURM_PROCID={rank}".encode() in variables:
-            ours[int(process.name)] = parent
-    (found,) = (number for number, parent in ours.items() if parent not in ours)
-    os.kill(found, signal.SIGKILL)
-
-
 def test_stopped_twice_and_robbed_of_a_rank_it_reaches_the_same_end(batch: Batch) -> None:
     whole = batch.submit("whole")
     batch.wait(whole)
 
     first = batch.submit("resumed")
     job = first
-    for epoch in (1, 2):
-        batch.seen(first, f"epoch {epoch}/")
-        administer("scancel", "--batch", "--signal=USR1", job)  # what SLURM sends as a warning
+    for _ in range(2):
+        batch.seen(first, f"epoch {batch.epochs(first) + 1}/")
+        batch.warn(job)
         batch.wait(job)
         (job,) = batch.user.jobs()  # its successor, which writes to the same log
 
-    batch.seen(first, "epoch 3/")
+    batch.seen(first, f"epoch {batch.epochs(first) + 1}/")
     lost = datetime.now()
-    kill_rank(1)
+    os.kill(batch.ranks()[1], signal.SIGKILL)  # as the kernel does when memory runs out
     batch.wait(job)
     about = administer("scontrol", "show", "job", job)
     assert "JobState=FAILED" in about
@@ -83,6 +62,6 @@ def test_stopped_twice_and_robbed_of_a_rank_it_reaches_the_same_end(batch: Batch
     again = batch.submit("resumed")  # the same command
     batch.wait(again)
     assert_same_end(batch.made("resumed", again), batch.made("whole", whole))
-    for epoch in (1, 2):  # it never began anew
-        assert (batch.log(first) + batch.log(again)).count(f"epoch {epoch}/") == 1
+    said = batch.log(first) + batch.log(again)
+    assert [said.count(f"epoch {epoch}/") for epoch in (1, 2)] == [1, 1], "it began anew"
     assert batch.user.leftovers() == []

@@ -41,7 +41,7 @@ def test_stopped_before_its_walltime_it_reaches_the_same_end(batch: Batch) -> No
 
     first = batch.submit("resumed")
     batch.seen(first, "epoch 2/")
-    administer("scancel", "--batch", "--signal=USR1", first)  # what SLURM sends as a warning
+    batch.warn(first)
     batch.wait(first)
     assert "the same command goes on" in batch.log(first)
     batch.wait_for_successors()
