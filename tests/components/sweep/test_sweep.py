@@ -7,7 +7,6 @@ import json
 import os
 import shlex
 import sys
-import threading
 from pathlib import Path
 from typing import Any
 
@@ -35,21 +34,28 @@ PLAN: dict[str, Any] = {
     },
     "trials": 6,
 }
-RUN = """
+TELL = """
 import json, os, sys, time
+
+def tell(rows):
+    partial = os.environ["GEODUCT_EPOCHS_FILE"] + ".partial"
+    with open(partial, "w") as file:
+        json.dump(rows, file)
+    os.replace(partial, os.environ["GEODUCT_EPOCHS_FILE"])
+"""
+"""How a run tells its epochs: whoever reads them at that moment finds those of before or these."""
+RUN = """
 rows, rate = [], float(sys.argv[1])
 for epoch in range(4):
     rows.append({"epoch": epoch, "val_macro_f1": (1 - abs(rate - 0.01)) * (epoch + 1) / 4})
-    partial = os.environ["GEODUCT_EPOCHS_FILE"] + ".partial"
-    open(partial, "w").write(json.dumps(rows))
-    os.replace(partial, os.environ["GEODUCT_EPOCHS_FILE"])
+    tell(rows)
 sys.exit(int(sys.argv[2]))
 """
 """Learns best at a rate of 0.01; ends with the exit code that it is given."""
 WAIT = """
-import os, sys, time
 end = time.monotonic() + 60
-while not os.path.exists(os.environ["GEODUCT_STOP_FILE"]) and time.monotonic() < end:
+while not os.path.exists(os.environ["GEODUCT_STOP_FILE"]):
+    assert time.monotonic() < end, "nobody stops it"
     time.sleep(0.01)
 sys.exit(75)
 """
@@ -72,7 +78,7 @@ def runs(monkeypatch: pytest.MonkeyPatch, script: str = RUN, code: int = 0) -> N
     monkeypatch.setattr(
         worker,
         "_command",
-        lambda plan, chosen, model: [sys.executable, "-c", script, str(chosen["learning_rate"]), str(code)],
+        lambda plan, chosen, model: [sys.executable, "-c", TELL + script, str(chosen["learning_rate"]), str(code)],
     )
 
 
@@ -111,10 +117,7 @@ def test_a_bad_trial_is_stopped_early_and_pruned(tmp_path: Path, monkeypatch: py
     made, folder = plan(tmp_path, unpruned=2, warmup=0, trials=3), tmp_path / "study"
     runs(monkeypatch)
     worker.work(plan(tmp_path, unpruned=2, warmup=0, trials=2), folder, 0)
-    poor = WAIT.replace(
-        "end =", "open(os.environ['GEODUCT_EPOCHS_FILE'], 'w').write('[{\"val_macro_f1\": 0.001}]')\nend ="
-    )
-    runs(monkeypatch, poor)
+    runs(monkeypatch, 'tell([{"val_macro_f1": 0.001}])' + WAIT)
     worker.work(made, folder, 0)
     last = open_study(folder, made, 0).trials[-1]
     assert last.state is TrialState.PRUNED and last.intermediate_values == {0: 0.001}
@@ -135,10 +138,9 @@ def test_a_failed_run_is_no_trial_to_repeat(tmp_path: Path, monkeypatch: pytest.
 def test_a_worker_that_is_stopped_gives_its_trial_back_to_go_on(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    runs(monkeypatch, WAIT)
     made, folder, stop = plan(tmp_path, trials=1), tmp_path / "study", tmp_path / "stop"
+    runs(monkeypatch, f"open({str(stop)!r}, 'w').close()" + WAIT)  # the word comes while the trial runs
     monkeypatch.setenv("GEODUCT_STOP_FILE", str(stop))
-    threading.Timer(0.2, stop.touch).start()
     with pytest.raises(Halted, match="queued again"):
         worker.work(made, folder, 0)
     stop.unlink()
@@ -146,7 +148,7 @@ def test_a_worker_that_is_stopped_gives_its_trial_back_to_go_on(
 
     def command(plan: Plan, chosen: dict[str, Any], model: Path) -> list[str]:
         places.append(model)
-        return [sys.executable, "-c", RUN, str(chosen["learning_rate"]), "0"]
+        return [sys.executable, "-c", TELL + RUN, str(chosen["learning_rate"]), "0"]
 
     monkeypatch.setattr(worker, "_command", command)
     worker.work(made, folder, 0)
@@ -216,7 +218,7 @@ def test_names_with_dots_are_keys_of_the_components_own_yaml(tmp_path: Path) -> 
 
 
 def test_changes_to_a_yaml_become_one_list_for_dvc(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(worker, "_command", lambda plan, chosen, model: [sys.executable, "-c", RUN, "0.01", "0"])
+    monkeypatch.setattr(worker, "_command", lambda plan, chosen, model: [sys.executable, "-c", TELL + RUN, "0.01", "0"])
     made = plan(
         tmp_path,
         component="finetune",
