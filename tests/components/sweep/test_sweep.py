@@ -7,11 +7,13 @@ import json
 import os
 import shlex
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
+from optuna import Study
 from optuna.trial import TrialState
 
 from components.errors import GeoductError, Halted
@@ -20,7 +22,7 @@ from components.sweep import worker
 from components.sweep.command import main
 from components.sweep.outcome import write
 from components.sweep.plan import Plan, arguments, read
-from components.sweep.study import RETRY_OF, TRIALS, alive, open_study, reap, remaining, suggest
+from components.sweep.study import RETRY_OF, TRIALS, alive, begin, open_study, reap, remaining, suggest
 from tests.conftest import ROOT
 
 PLAN: dict[str, Any] = {
@@ -174,6 +176,17 @@ def test_the_trial_of_a_lost_worker_is_tried_again_once(tmp_path: Path) -> None:
     assert suggest(again, made) == chosen and again.user_attrs[RETRY_OF] == 0
     assert remaining(study, made) == 5
     assert suggest(study.ask(), made) != chosen
+
+
+def test_workers_that_are_free_at_once_begin_no_more_trials_than_planned(tmp_path: Path) -> None:
+    made, folder = plan(tmp_path, trials=5), tmp_path / "study"
+    studies = [open_study(folder, made, worker) for worker in range(4)]
+
+    def begun(study: Study) -> int:
+        return len(list(iter(lambda: begin(study, made, folder), None)))
+
+    with ThreadPoolExecutor(4) as pool:
+        assert sum(pool.map(begun, studies)) == 5
 
 
 def test_another_plan_in_the_same_folder_is_refused(tmp_path: Path) -> None:
