@@ -63,11 +63,13 @@ class User:
     def jobs(self) -> list[str]:
         """Numbers of the jobs that were submitted in this project and are not over, once SLURM has tidied up others."""
         while True:
-            told = self.run("squeue", "--noheader", "--me", "--format=%A %T %Z").stdout.splitlines()
-            ours = [(number, state) for number, state, folder in map(str.split, told) if folder == str(self.project)]
-            # `sbatch --wait` returns when a job has ended, while its node may still be at work on the rest.
-            if "COMPLETING" not in [state for _, state in ours]:
-                return [number for number, _ in ours]
+            told = self.run("squeue", "--noheader", "--me", "--format=%A %T %Z")
+            jobs = map(str.split, told.stdout.splitlines())
+            ours = {number: state for number, state, folder in jobs if folder == str(self.project)}
+            # A controller that is busy gives no answer, which is not that there are none. And `sbatch --wait` returns
+            # when a job has ended, while its node may still be at work on the rest.
+            if told.returncode == 0 and "COMPLETING" not in ours.values():
+                return list(ours)
 
     def processes(self) -> list[str]:
         """The processes of the user, of jobs or not."""
