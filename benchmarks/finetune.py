@@ -40,7 +40,7 @@ from shapely.geometry import box
 from benchmarks.synthetic_patches import BANDS, blocks
 from components.artifacts import PatchSet
 from components.artifacts.nomenclature import LandClass, Nomenclature
-from components.artifacts.patchset import create_patchset, patches_per_shard, write_index
+from components.artifacts.patchset import checksum, create_patchset, patches_per_shard, write_index
 from components.blocks import cores
 from components.finetune.bands import published
 from components.finetune.data import PatchSetDataModule
@@ -63,18 +63,19 @@ def write_patches(folder: Path, count: int, size: int) -> PatchSet:
     splits = np.array(["train"] * (count - 8) + ["val"] * 8)
     for split in ("train", "val"):
         (folder / "tiff" / split).mkdir(parents=True)
-    shares = np.empty((count, CLASSES))
+    shares, sums = np.empty((count, CLASSES)), np.empty(count, np.uint32)
     for first, image, label in blocks(count, size, patches_per_shard(len(HLS.bands), size)):
         part = slice(first, first + len(image))
         images[part], labels[part] = image[:, keep], label
         shares[part] = [[(one == c).mean() for c in range(CLASSES)] for one in label]
+        sums[part] = [checksum(*patch) for patch in zip(image[:, keep], label, strict=True)]
         for number, (pixels, truth) in enumerate(zip(image[:, keep], label, strict=True), first):
             stem = folder / "tiff" / splits[number] / f"{number:06d}"
             write_tiff(Path(f"{stem}_image.tif"), pixels)
             write_tiff(Path(f"{stem}_label.tif"), truth[None])
     index = {"id": [f"p{i:06d}" for i in range(count)], "split": splits, "block": np.arange(count) // 16}
     index |= {"row": np.arange(count), "col": np.arange(count), "valid_fraction": np.ones(count)}
-    index |= {"dominant": shares.argmax(axis=1), "crc32c": np.zeros(count, int)}
+    index |= {"dominant": shares.argmax(axis=1), "crc32c": sums}
     index |= {f"fraction_{c}": shares[:, c] for c in range(CLASSES)}
     footprints = [box(i, 0, i + 1, 1) for i in range(count)]
     write_index(path, geopandas.GeoDataFrame(index, geometry=footprints, crs="EPSG:32627"))

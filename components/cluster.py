@@ -15,7 +15,7 @@ from concurrent.futures import CancelledError, Executor
 from contextlib import contextmanager
 from typing import Any
 
-from components.errors import GeoductError
+from components.errors import GeoductError, first_line
 
 PATIENCE = 30
 """Seconds that a scheduler may take to answer, and then its first worker to be there."""
@@ -37,10 +37,9 @@ def cluster(scheduler: str) -> Iterator[tuple[Executor, int, Callable[[], bool]]
     try:
         client = distributed.Client(scheduler, timeout=PATIENCE, set_as_default=False)
     except (OSError, TimeoutError, ValueError) as error:
-        reason = next(iter(str(error).splitlines()), type(error).__name__)
         raise GeoductError(
             f"--scheduler {scheduler} cannot be reached; expected a dask scheduler's address, such as "
-            f"tcp://127.0.0.1:8786 ({reason})"
+            f"tcp://127.0.0.1:8786 ({first_line(error)})"
         ) from None
     # what it logs of a lost connection, with a traceback, is told once and in our sentence
     logging.getLogger("distributed.client").setLevel(logging.CRITICAL)

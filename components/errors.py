@@ -33,6 +33,11 @@ STOPPED = 75
 """Exit code of a run that was asked to stop and did so with a checkpoint (EX_TEMPFAIL of sysexits.h: try again)."""
 
 
+def first_line(error: BaseException) -> str:
+    """What an exception of somebody else's code says, as far as it goes into a sentence of ours."""
+    return next(iter(str(error).strip().splitlines()), type(error).__name__)
+
+
 def nearest(word: str, known: Iterable[str]) -> str:
     """Say which known word is nearest to a misspelt one: `"; did you mean 'x'?"`, or what is known if none is near."""
     words = sorted(known)

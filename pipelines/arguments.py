@@ -6,14 +6,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from components.artifacts.source import Source
 from components.errors import GeoductError, nearest
 from components.kubeflow import encode
 from components.registry import load
 from pipelines.graph import Pipeline, port
 from pipelines.inference import INFERENCE
+from pipelines.sections import check_section, read_sections
 from pipelines.training import TRAINING
 
 PIPELINES: Mapping[str, Pipeline] = {p.name: p for p in (TRAINING, INFERENCE)}
@@ -36,15 +35,7 @@ def read_params(path: Path) -> dict[str, Any]:
     Raises:
         GeoductError: it cannot be read, or is no mapping of mappings.
     """
-    try:
-        found = yaml.safe_load(path.read_text())
-    except OSError as error:
-        raise GeoductError(f"{path} cannot be read: {error.strerror}; it is written by: geoduct experiment") from None
-    except yaml.YAMLError as error:
-        raise GeoductError(f"{path} is not YAML: {' '.join(str(error).split())}") from None
-    if not isinstance(found, dict):
-        raise GeoductError(f"{path} holds {type(found).__name__}; expected a mapping of components to parameters")
-    return found
+    return read_sections(path, remedy="; it is written by: geoduct experiment")
 
 
 def settings(words: Sequence[str]) -> dict[str, str]:
@@ -70,29 +61,24 @@ def arguments(
     values: dict[str, Any] = {}
     known = ["root", *pipeline.inputs]
     for component in pipeline.components:
-        section = params.get(component) or {}
-        if not isinstance(section, Mapping):
-            raise GeoductError(f"{origin}: {component} is {section!r}; expected a mapping of parameters")
-        parameters = {p.name: p for p in load(component).spec.parameters}
-        if stranger := next((name for name in section if name not in parameters), None):
-            raise GeoductError(
-                f"{origin}: {component} has no parameter {stranger!r}{nearest(str(stranger), parameters)}"
-            )
-        for name, parameter in parameters.items():
+        spec = load(component).spec
+        section = check_section(spec, params.get(component), origin)
+        for parameter in spec.parameters:
+            name = parameter.name
             dotted = f"{component}.{name}"
             if port(component, name) != f"{component}_{name}":
                 continue  # the component that lends it says it
             if f"{component}_{name}" in pipeline.own:
-                if section.get(name) is not None or dotted in overrides:
+                if section[name] != parameter.default or dotted in overrides:
                     raise GeoductError(f"pipeline {pipeline.name} sets {dotted} itself; leave it out of {origin}")
                 continue
             known.append(dotted)
-            try:
-                found = parameter.check(section[name]) if name in section else parameter.default
-                if dotted in overrides:
+            found = section[name]
+            if dotted in overrides:
+                try:
                     found = parameter.check(_spelled(overrides[dotted]))
-            except GeoductError as error:
-                raise GeoductError(f"{'--set' if dotted in overrides else origin}: {component} {error}") from None
+                except GeoductError as error:
+                    raise GeoductError(f"--set: {component} {error}") from None
             values[f"{component}_{name}"] = encode(parameter, found)
     if stranger := next((name for name in overrides if name not in known), None):
         same = [name for name in known if name.partition(".")[2] == stranger.partition(".")[2] != ""]

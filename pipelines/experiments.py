@@ -14,6 +14,7 @@ import yaml
 
 from components.errors import GeoductError, nearest
 from components.registry import COMPONENTS, load
+from pipelines.sections import check_section, read_sections
 
 FOLDER = "experiments"
 PARAMS = "params.yaml"
@@ -35,13 +36,7 @@ def read(root: Path, name: str) -> dict[str, Any]:
     file = root / FOLDER / f"{name}.yaml"
     if not file.is_file():
         raise GeoductError(f"there is no experiment {name!r} in {root / FOLDER}{nearest(name, known(root))}")
-    try:
-        found = yaml.safe_load(file.read_text())
-    except yaml.YAMLError as error:
-        raise GeoductError(f"{file} is not YAML: {' '.join(str(error).split())}") from None
-    if not isinstance(found, dict):
-        raise GeoductError(f"{file} holds {type(found).__name__}; expected a mapping of components to parameters")
-    return found
+    return read_sections(file)
 
 
 def compose(root: Path, name: str) -> dict[str, Any]:
@@ -60,20 +55,8 @@ def compose(root: Path, name: str) -> dict[str, Any]:
         raise GeoductError(f"{file}: inputs is {inputs!r}; expected a mapping with {' and '.join(INPUTS)}")
     composed: dict[str, Any] = {"experiment": name, "inputs": {key: str(inputs[key]) for key in INPUTS}}
     for component in COMPONENTS:
-        spec = load(component).spec
-        given = overlay.get(component) or {}
-        if not isinstance(given, dict):
-            raise GeoductError(f"{file}: {component} is {given!r}; expected a mapping of parameters")
-        parameters = {}
-        for parameter in spec.parameters:
-            try:
-                value = parameter.check(given[parameter.name]) if parameter.name in given else parameter.default
-            except GeoductError as error:
-                raise GeoductError(f"{file}: {component} {error}") from None
-            parameters[parameter.name] = list(value) if isinstance(value, tuple) else value
-        if unknown := sorted(set(given) - set(parameters)):
-            raise GeoductError(f"{file}: {component} has no parameter {unknown[0]!r}{nearest(unknown[0], parameters)}")
-        composed[component] = parameters
+        values = check_section(load(component).spec, overlay.get(component), file)
+        composed[component] = {name: list(v) if isinstance(v, tuple) else v for name, v in values.items()}
     return composed
 
 

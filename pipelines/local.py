@@ -182,7 +182,7 @@ def _remove_containers(client: DockerClient) -> None:
     """Remove what is left of this run's containers, also one that the engine was just about to start."""
     from docker.errors import APIError
 
-    while left := client.containers.list(all=True, filters=_mine()):
+    while left := client.containers.list(all=True, filters=_mine(), ignore_removed=True):
         for container in left:
             with suppress(APIError):  # it is being removed, as containers of the runner are when they end
                 container.remove(force=True)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -12,8 +11,9 @@ from typing import Any, Literal, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from components.artifacts.base import Artifact, read_object
+from components.artifacts.base import Artifact
 from components.artifacts.nomenclature import Nomenclature
+from components.artifacts.tensors import Tensors, parse_statistics, read_description, read_tensors, write
 from components.errors import GeoductError
 
 DESCRIPTION = "model.json"
@@ -31,9 +31,6 @@ NEEDED: dict[Normalisation, tuple[str, str]] = {
     "percentile": ("p02", "p98"),
 }
 """The statistics that each normalisation rests on."""
-
-Weights = Mapping[str, NDArray[Any]]
-"""Tensors by the name they have in the network."""
 
 
 @dataclass(frozen=True)
@@ -97,30 +94,23 @@ class Description:
 
     @classmethod
     def from_dict(cls, stored: Mapping[str, Any]) -> Description:
-        """Read what `to_dict` wrote.
+        """Understand what `to_dict` gave.
 
         Raises:
-            GeoductError: a field is missing or malformed.
+            KeyError, TypeError, ValueError, AttributeError: a field is missing or malformed.
+            GeoductError: the fields do not go together.
         """
-        try:
-            architecture = stored["architecture"]
-            return cls(
-                task=stored["task"],
-                architecture=Architecture(str(architecture["name"]), dict(architecture["arguments"])),
-                bands=tuple(map(str, stored["bands"])),
-                statistics={
-                    str(band): {str(name): float(value) for name, value in values.items()}
-                    for band, values in stored["statistics"].items()
-                },
-                normalisation=stored["normalisation"],
-                nomenclature=Nomenclature.from_dict(stored["nomenclature"]),
-                size=int(stored["size"]),
-                patches=str(stored["patches"]),
-            )
-        except KeyError as error:
-            raise GeoductError(f"the field {error} is missing") from None
-        except (TypeError, ValueError, AttributeError) as error:
-            raise GeoductError(f"a field is malformed ({error})") from None
+        architecture = stored["architecture"]
+        return cls(
+            task=stored["task"],
+            architecture=Architecture(str(architecture["name"]), dict(architecture["arguments"])),
+            bands=tuple(map(str, stored["bands"])),
+            statistics=parse_statistics(stored["statistics"]),
+            normalisation=stored["normalisation"],
+            nomenclature=Nomenclature.from_dict(stored["nomenclature"]),
+            size=int(stored["size"]),
+            patches=str(stored["patches"]),
+        )
 
 
 class Model(Artifact):
@@ -135,12 +125,7 @@ class Model(Artifact):
         Raises:
             GeoductError: the file is missing, is not JSON, or a field of it is missing or malformed.
         """
-        file = self.path / DESCRIPTION
-        stored = read_object(file, "a Model is described there")
-        try:
-            return Description.from_dict(stored)
-        except GeoductError as error:
-            raise GeoductError(f"{file}: {error}") from None
+        return read_description(self.path / DESCRIPTION, "a Model is described there", Description.from_dict)
 
     @property
     def task(self) -> Task:
@@ -188,14 +173,7 @@ class Model(Artifact):
         Raises:
             GeoductError: the file is missing or damaged.
         """
-        from safetensors import SafetensorError
-        from safetensors.numpy import load_file
-
-        file = self.path / WEIGHTS
-        try:
-            return dict(load_file(file))
-        except (OSError, SafetensorError) as error:
-            raise GeoductError(f"{file} is not a readable safetensors file: {error}") from None
+        return read_tensors(self.path / WEIGHTS)
 
     def validate(self) -> None:
         """Check `model.json` and that the weights are there; the tensors are checked when they are loaded."""
@@ -216,14 +194,9 @@ class Model(Artifact):
             )
 
 
-def write_model(path: Path, description: Description, weights: Weights) -> None:
+def write_model(path: Path, description: Description, weights: Tensors) -> None:
     """Write `model.json` and `model.safetensors` into the folder `path`, which is made if need be.
 
     The same description and weights give the same bytes.
     """
-    from safetensors.numpy import save
-
-    path.mkdir(parents=True, exist_ok=True)
-    # Not save_file: it makes a file that only its owner can read, whatever the umask.
-    (path / WEIGHTS).write_bytes(save({name: np.asarray(values, order="C") for name, values in weights.items()}))
-    (path / DESCRIPTION).write_text(json.dumps(description.to_dict(), indent=1) + "\n")
+    write(path / DESCRIPTION, description.to_dict(), path / WEIGHTS, weights)

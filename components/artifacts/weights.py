@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
@@ -11,7 +10,8 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from components.artifacts.base import Artifact, read_object
+from components.artifacts.base import Artifact
+from components.artifacts.tensors import Tensors, parse_statistics, read_description, read_tensors, write
 from components.errors import GeoductError
 
 DESCRIPTION = "weights.json"
@@ -74,30 +74,21 @@ class Pretraining:
 
     @classmethod
     def from_dict(cls, stored: Mapping[str, Any]) -> Pretraining:
-        """Read what `to_dict` wrote.
+        """Understand what `to_dict` gave.
 
         Raises:
-            GeoductError: a field is missing or malformed.
+            KeyError, TypeError, ValueError, AttributeError: a field is missing or malformed.
+            GeoductError: the fields do not go together.
         """
-        try:
-            statistics = stored["statistics"]
-            return cls(
-                backbone=str(stored["backbone"]),
-                bands=tuple(map(str, stored["bands"])),
-                size=int(stored["size"]),
-                origin=Origin(**stored["origin"]),
-                arguments=dict(stored["arguments"]),
-                statistics=None
-                if statistics is None
-                else {
-                    str(band): {str(name): float(value) for name, value in values.items()}
-                    for band, values in statistics.items()
-                },
-            )
-        except KeyError as error:
-            raise GeoductError(f"the field {error} is missing") from None
-        except (TypeError, ValueError, AttributeError) as error:
-            raise GeoductError(f"a field is malformed ({error})") from None
+        statistics = stored["statistics"]
+        return cls(
+            backbone=str(stored["backbone"]),
+            bands=tuple(map(str, stored["bands"])),
+            size=int(stored["size"]),
+            origin=Origin(**stored["origin"]),
+            arguments=dict(stored["arguments"]),
+            statistics=None if statistics is None else parse_statistics(statistics),
+        )
 
 
 class Weights(Artifact):
@@ -112,12 +103,7 @@ class Weights(Artifact):
         Raises:
             GeoductError: the file is missing, is not JSON, or a field of it is missing or malformed.
         """
-        file = self.path / DESCRIPTION
-        stored = read_object(file, "Weights are described there")
-        try:
-            return Pretraining.from_dict(stored)
-        except GeoductError as error:
-            raise GeoductError(f"{file}: {error}") from None
+        return read_description(self.path / DESCRIPTION, "Weights are described there", Pretraining.from_dict)
 
     def tensors(self) -> dict[str, NDArray[Any]]:
         """Read the tensors.
@@ -125,14 +111,7 @@ class Weights(Artifact):
         Raises:
             GeoductError: the file is missing or damaged.
         """
-        from safetensors import SafetensorError
-        from safetensors.numpy import load_file
-
-        file = self.path / TENSORS
-        try:
-            return dict(load_file(file))
-        except (OSError, SafetensorError) as error:
-            raise GeoductError(f"{file} is not a readable safetensors file: {error}") from None
+        return read_tensors(self.path / TENSORS)
 
     def validate(self) -> None:
         """Check `weights.json` and that the tensors are there; they are checked when they are loaded."""
@@ -141,15 +120,9 @@ class Weights(Artifact):
             raise GeoductError(f"{self.path} has no {TENSORS}")
 
 
-def write_weights(path: Path, pretraining: Pretraining, tensors: Mapping[str, NDArray[Any]]) -> None:
+def write_weights(path: Path, pretraining: Pretraining, tensors: Tensors) -> None:
     """Write `weights.json` and `weights.safetensors` into the folder `path`, which is made if need be.
 
     The same description and tensors give the same bytes.
     """
-    import numpy as np
-    from safetensors.numpy import save
-
-    path.mkdir(parents=True, exist_ok=True)
-    # Not save_file: it makes a file that only its owner can read, whatever the umask.
-    (path / TENSORS).write_bytes(save({name: np.asarray(values, order="C") for name, values in tensors.items()}))
-    (path / DESCRIPTION).write_text(json.dumps(pretraining.to_dict(), indent=1) + "\n")
+    write(path / DESCRIPTION, pretraining.to_dict(), path / TENSORS, tensors)

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from components.blocks import cores
-from components.errors import GeoductError
+from components.errors import GeoductError, first_line
 from components.export.network import INPUT, OUTPUT, Sizes
 from components.learning.normalisation import Scaling
 
@@ -45,14 +45,14 @@ def onnx_run(path: Path) -> Run:
     try:
         session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
     except Exception as error:  # onnxruntime's own exceptions have no common base
-        raise GeoductError(f"onnxruntime does not load the exported network: {_first_line(error)}") from error
+        raise GeoductError(f"onnxruntime does not load the exported network: {first_line(error)}") from error
 
     def run(pixels: NDArray[np.uint16]) -> NDArray[np.float32]:
         try:
             (logits,) = session.run([OUTPUT], {INPUT: pixels})
         except Exception as error:
             raise GeoductError(
-                f"onnxruntime does not run the exported network on pixels {pixels.shape}: {_first_line(error)}"
+                f"onnxruntime does not run the exported network on pixels {pixels.shape}: {first_line(error)}"
             ) from error
         found: NDArray[np.float32] = np.asarray(logits, np.float32)
         return found
@@ -112,7 +112,3 @@ def check(run: Run, expected: Run, batches: Iterator[NDArray[np.uint16]]) -> Che
         answers += wanted.argmax(1).size
         shapes.append(pixels.shape)
     return Check(largest, largest / reach if reach else largest, changed / answers, shapes)
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0]

@@ -10,6 +10,7 @@ from torch import nn
 from torch.export import Dim, ExportedProgram
 from torch.export import export as trace
 
+from components.errors import first_line
 from components.learning.networks import STRIDE
 from components.learning.normalisation import Scaling
 
@@ -70,7 +71,7 @@ def trace_network(network: FromPixels, *, bands: int, size: int, one_size: str |
         try:
             program = _trace(network, torch.zeros((2, bands, edge, edge), dtype=torch.uint16), dims)
         except (RuntimeError, ValueError, TypeError, AssertionError) as error:
-            refused = (str(error).strip() or type(error).__name__).splitlines()[0]
+            refused = first_line(error)
     sizes = Sizes(multiple=multiple, least=2 * multiple)  # torch.export takes sizes of 0 and 1 for special cases
     if program is None:
         program = _trace(network, torch.zeros((2, bands, size, size), dtype=torch.uint16), {0: Dim("batch")})

@@ -15,7 +15,7 @@ import torch
 from components import __version__
 from components.artifacts.export import DESCRIPTION, ONNX, TORCH
 from components.artifacts.model import Model
-from components.errors import GeoductError
+from components.errors import GeoductError, first_line
 from components.export.check import check, onnx_run, random_pixels, torch_run
 from components.export.network import INPUT, OUTPUT, FromPixels, Sizes, Traced, trace_network
 from components.learning.predictor import Predictor
@@ -46,7 +46,7 @@ def write_export(model: Model, folder: Path, *, any_size: bool, opset: int, tole
             one_size = _one_size(model) if any_size else "as asked for"
             traced = trace_network(network, bands=len(model.bands), size=model.size, one_size=one_size)
         except (RuntimeError, ValueError, TypeError, AssertionError) as error:
-            raise GeoductError(f"torch cannot export the network of {model.path}: {_first_line(error)}") from error
+            raise GeoductError(f"torch cannot export the network of {model.path}: {first_line(error)}") from error
         if traced.refused:
             say(f"export: for images of {model.size} x {model.size} pixels alone: {traced.refused}")
         description = _description(model, predictor, traced.sizes)
@@ -117,7 +117,7 @@ def _write_onnx(traced: Traced, path: Path, opset: int, description: dict[str, A
             verbose=False,
         )  # fmt: skip
     except (RuntimeError, ValueError) as error:
-        raise GeoductError(f"torch cannot write {model.path} as ONNX: {_first_line(error)}") from error
+        raise GeoductError(f"torch cannot write {model.path} as ONNX: {first_line(error)}") from error
     assert exported is not None
     _label(exported.model, description)
     weights = sum(value.nbytes for value in traced.program.state_dict.values())
@@ -159,7 +159,3 @@ def _hushed() -> Iterator[None]:
     finally:
         for logger, level in zip(loggers, levels, strict=True):
             logger.setLevel(level)
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0]

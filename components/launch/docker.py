@@ -7,7 +7,7 @@ import signal
 import socket
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -207,10 +207,14 @@ def _gpus(client: DockerClient) -> list[Any]:
 
 def remove_orphans(client: DockerClient) -> None:
     """Remove the containers whose launcher was killed before it could."""
-    for container in client.containers.list(all=True, filters={"label": LABEL}):
+    from docker.errors import APIError
+
+    # Others come and go while we look.
+    for container in client.containers.list(all=True, filters={"label": LABEL}, ignore_removed=True):
         host, _, pid = container.labels[LABEL].rpartition("-")
         if host == socket.gethostname() and not Path(f"/proc/{pid}").exists():
-            container.remove(force=True)
+            with suppress(APIError):  # another launcher is removing it
+                container.remove(force=True)
 
 
 @contextmanager

@@ -14,7 +14,7 @@ from terratorch.registry import BACKBONE_REGISTRY, DECODER_REGISTRY, MODEL_FACTO
 from torch import nn
 
 from components.artifacts.model import Architecture, Task
-from components.errors import GeoductError, nearest
+from components.errors import GeoductError, first_line, nearest
 
 FACTORY = "EncoderDecoderFactory"
 """TerraTorch's factory for every backbone of its registry."""
@@ -59,7 +59,7 @@ class Foundation(nn.Module):
             if isinstance(error, torch.OutOfMemoryError) or max(height, width) == self.size == min(height, width):
                 raise
             raise GeoductError(
-                f"the backbone {self.backbone!r} takes no images of {height} x {width} pixels ({_first_line(error)}); "
+                f"the backbone {self.backbone!r} takes no images of {height} x {width} pixels ({first_line(error)}); "
                 f"expected {self.size} x {self.size}, on which it was trained"
             ) from error
         return logits if logits.ndim == 2 else logits[..., top : top + height, left : left + width]
@@ -102,7 +102,3 @@ def architecture_of(task: Task, size: int, model_args: Mapping[str, Any]) -> Arc
         drop = {name.removeprefix("backbone_") for name in _TRAINING_ONLY}
         plain["backbone_kwargs"] = {name: v for name, v in plain["backbone_kwargs"].items() if name not in drop}
     return Architecture("terratorch", {"task": task, "size": size, "model_args": plain})
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0]

@@ -11,7 +11,8 @@ from typing import Any
 import torch
 from torch import nn
 
-from components.artifacts.model import Architecture, Task, Weights
+from components.artifacts.model import Architecture, Task
+from components.artifacts.tensors import Tensors
 from components.errors import GeoductError, nearest
 from components.learning.importing import import_terratorch
 
@@ -125,7 +126,7 @@ def weights_of(network: nn.Module) -> dict[str, Any]:
     return {name: tensor.detach().cpu().numpy() for name, tensor in network.state_dict().items()}
 
 
-def load_weights(network: nn.Module, weights: Weights, where: object) -> None:
+def load_weights(network: nn.Module, weights: Tensors, where: object) -> None:
     """Put tensors into a network; `where` names their file in the sentence.
 
     Raises:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from argparse import REMAINDER, ArgumentParser
+from argparse import REMAINDER, ArgumentParser, ArgumentTypeError
 from pathlib import Path
 from typing import NoReturn
 
@@ -18,7 +18,10 @@ class _Parser(ArgumentParser):
 
 
 def _ranks(text: str) -> tuple[int, ...]:
-    return tuple(int(word) for word in text.split(","))
+    try:
+        return tuple(int(word) for word in text.split(","))
+    except ValueError:
+        raise ArgumentTypeError(f"it is {text!r}; expected numbers with commas, such as 1,2,4") from None
 
 
 def _parser() -> ArgumentParser:

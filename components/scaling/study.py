@@ -7,7 +7,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -117,19 +117,19 @@ def keep(study: Study, folder: Path) -> None:
     """Write down what is studied in `folder`.
 
     Raises:
-        GeoductError: it holds another study.
+        GeoductError: it holds another study, or one that cannot be read.
     """
-    said = json.loads(json.dumps(asdict(study)))
     file = folder / STUDY
     if file.exists():
-        stored = json.loads(file.read_text())
-        changed = [name for name in said if stored.get(name) != said[name] and name != "ranks"]
-        if changed:
+        stored = kept(folder)
+        study = replace(study, ranks=tuple(sorted({*stored.ranks, *study.ranks})))  # a study may be extended
+        if changed := [
+            name for name, value in asdict(stored).items() if name != "ranks" and value != getattr(study, name)
+        ]:
             raise GeoductError(f"{folder} holds a study with another {changed[0]!r}; choose another folder")
-        said["ranks"] = sorted({*stored["ranks"], *study.ranks})  # a study may be extended
     folder.mkdir(parents=True, exist_ok=True)
     partial = file.with_name(f".{file.name}.partial")
-    partial.write_text(json.dumps(said, indent=1) + "\n")
+    partial.write_text(json.dumps(asdict(study), indent=1) + "\n")
     partial.replace(file)
 
 

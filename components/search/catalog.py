@@ -23,7 +23,7 @@ from components.artifacts.base import MANIFEST
 from components.artifacts.scenelist import SCENES
 from components.artifacts.source import Source
 from components.artifacts.stac import MALFORMED
-from components.errors import GeoductError, nearest
+from components.errors import GeoductError, first_line, nearest
 from components.progress import track
 from components.remote.client import Client, RemoteError, shown
 from components.remote.earthengine import EarthEngine
@@ -54,8 +54,8 @@ def find(location: str, query: Query, client: Client) -> Found:
         # pystac raises whatever a malformed document leads it to, bare Exceptions among them
         if type(error) is not Exception and not isinstance(error, (OSError, *MALFORMED)):
             raise
-        reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
-        raise GeoductError(f"{shown(location)} cannot be read as a STAC catalog: {shown(reason)}") from error
+        reason = shown(first_line(error))
+        raise GeoductError(f"{shown(location)} cannot be read as a STAC catalog: {reason}") from error
     return choose(matching, query, shown(location), client)
 
 

@@ -16,7 +16,7 @@ import pyarrow.dataset as ds
 import pystac
 
 from components.artifacts.source import Source
-from components.errors import GeoductError, nearest
+from components.errors import GeoductError, first_line, nearest
 from components.remote.client import Client, RemoteError, shown
 from components.remote.file import RemoteFile
 from components.search.query import Query
@@ -54,8 +54,7 @@ def rows(location: str, query: Query, client: Client) -> Iterator[pystac.Item]:
     except RemoteError as error:
         raise GeoductError(f"{where} cannot be read: {error}") from error
     except (pa.ArrowException, OSError) as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise GeoductError(f"{where} cannot be read as Parquet: {reason}") from None
+        raise GeoductError(f"{where} cannot be read as Parquet: {first_line(error)}") from None
 
 
 def _opened(location: str, client: Client) -> Any:

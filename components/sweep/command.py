@@ -46,7 +46,10 @@ def main(words: list[str]) -> None:
     from components.sweep.study import open_study
     from components.sweep.worker import work
 
-    worker = int(os.environ.get(WORKER, "0"))
+    try:
+        worker = int(os.environ.get(WORKER, "0"))
+    except ValueError:
+        raise GeoductError(f"{WORKER} is {os.environ[WORKER]!r}; expected a number") from None
     if not given.show:
         work(plan, given.folder, worker)
     print(write(open_study(given.folder, plan, worker), plan, given.folder))

@@ -11,10 +11,12 @@ from components.sweep.plan import Plan, Range
 
 if TYPE_CHECKING:
     from optuna import Study, Trial
+    from optuna.storages.journal import JournalFileOpenLock
     from optuna.trial import FrozenTrial
 
 JOURNAL = "journal.log"
 TRIALS = "trials"
+TURN = "begin"
 RETRY_OF = "retry_of"
 """User attribute of a trial: the number of the one that it takes up, whose worker was lost."""
 PLAN = "plan"
@@ -30,13 +32,11 @@ def open_study(folder: Path, plan: Plan, worker: int) -> Study:
     """
     import optuna
     from optuna.storages import JournalStorage
-    from optuna.storages.journal import JournalFileBackend, JournalFileOpenLock
+    from optuna.storages.journal import JournalFileBackend
 
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     folder.mkdir(parents=True, exist_ok=True)
-    journal = str(folder / JOURNAL)
-    # Symbolic links, the other lock, are not atomic on every parallel file system; O_EXCL is.
-    storage = JournalStorage(JournalFileBackend(journal, lock_obj=JournalFileOpenLock(journal)))
+    storage = JournalStorage(JournalFileBackend(str(folder / JOURNAL), lock_obj=_lock(folder / JOURNAL)))
     study = optuna.create_study(
         storage=storage,
         study_name="sweep",
@@ -53,6 +53,24 @@ def open_study(folder: Path, plan: Plan, worker: int) -> Study:
         changed = next(name for name in said if stored.get(name) != said[name])
         raise GeoductError(f"{folder} holds a sweep with another {changed!r}; choose another folder, or remove it")
     return study
+
+
+def _lock(file: Path) -> JournalFileOpenLock:
+    """A lock of all workers; one that a dead worker left is broken after half a minute."""
+    from optuna.storages.journal import JournalFileOpenLock
+
+    # Symbolic links, the other lock, are not atomic on every parallel file system; O_EXCL is.
+    return JournalFileOpenLock(str(file))
+
+
+def begin(study: Study, plan: Plan, folder: Path) -> Trial | None:
+    """Begin one more trial, or none if the sweep has all that were planned; workers do so one after the other."""
+    lock = _lock(folder / TURN)
+    lock.acquire()
+    try:
+        return study.ask() if remaining(study, plan) > 0 else None
+    finally:
+        lock.release()
 
 
 def suggest(trial: Trial, plan: Plan) -> dict[str, Any]:

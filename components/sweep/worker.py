@@ -23,7 +23,7 @@ from components.progress import EPOCHS_FILE, say
 from components.registry import load
 from components.storage import remove
 from components.sweep.plan import Plan, arguments
-from components.sweep.study import TRIALS, alive, give_back, open_study, reap, remaining, root_of, suggest
+from components.sweep.study import TRIALS, alive, begin, give_back, open_study, reap, root_of, suggest
 
 if TYPE_CHECKING:
     from optuna import Study, Trial
@@ -43,11 +43,10 @@ def work(plan: Plan, folder: Path, worker: int) -> None:
     while True:
         for number in reap(study, folder):
             say(f"sweep: the worker of trial {number} is lost; its values are queued again")
-        if remaining(study, plan) <= 0:
+        trial = begin(study, plan, folder)
+        if trial is None:
             return
-        trial = study.ask()
-        chosen = suggest(trial, plan)
-        _try(study, trial, plan, folder, chosen)
+        _try(study, trial, plan, folder, suggest(trial, plan))
 
 
 def _try(study: Study, trial: Trial, plan: Plan, folder: Path, chosen: dict[str, Any]) -> None:

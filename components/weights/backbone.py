@@ -10,7 +10,7 @@ from typing import Any
 from torch import nn
 
 from components.artifacts.weights import Origin, Pretraining, write_weights
-from components.errors import GeoductError, nearest
+from components.errors import GeoductError, first_line, nearest
 from components.finetune.bands import FAMILIES, published
 from components.finetune.weights import Tensors, match, rename, terratorch_names
 from components.learning.importing import import_terratorch
@@ -53,10 +53,9 @@ def build(told: Pretraining) -> nn.Module:
         try:
             built: nn.Module = BACKBONE_REGISTRY.build(told.backbone, **_input(told), **told.arguments)
         except Exception as error:  # each source of backbones refuses in its own way
-            reason = str(error).strip().splitlines() or [type(error).__name__]
             raise GeoductError(
                 f"the backbone {told.backbone!r} cannot be built with the bands {', '.join(told.bands)} and "
-                f"{dict(told.arguments) or 'no further arguments'}: {reason[0]}"
+                f"{dict(told.arguments) or 'no further arguments'}: {first_line(error)}"
             ) from None
     return built
 

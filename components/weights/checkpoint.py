@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from components.errors import GeoductError
+from components.errors import GeoductError, first_line
 
 _NESTS = ("state_dict", "model_state_dict", "model", "module", "teacher")
 """Under which key of a checkpoint training code keeps the network."""
@@ -68,8 +68,7 @@ def _torch(path: Path) -> dict[str, Any]:
             f"{path} is a pickle that torch does not write; nothing in it is executed, expected tensors saved by torch"
         ) from None
     except (RuntimeError, EOFError, OSError, ValueError, KeyError, IndexError) as error:
-        reason = str(error).strip().splitlines() or [type(error).__name__]
-        raise GeoductError(f"{path} is truncated or damaged: {reason[0]}") from None
+        raise GeoductError(f"{path} is truncated or damaged: {first_line(error)}") from None
     if not isinstance(found, Mapping):
         raise GeoductError(f"{path} holds a {type(found).__name__}; expected tensors by name")
     return dict(found)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import socket
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -15,6 +14,7 @@ from components.errors import GeoductError, Halted
 from components.ranks import LOST, Place, Ranks, here, together
 from tests.components.toys import toys
 from tests.makers import labelmap
+from tests.ports import free_port
 
 MASTER = {"MASTER_ADDR": "n0", "MASTER_PORT": "29500"}
 STEP = {"SLURM_PROCID": "3", "SLURM_STEP_NUM_TASKS": "4", "SLURM_LOCALID": "1"}
@@ -59,8 +59,7 @@ def test_a_component_of_one_process_is_not_run_by_several(tmp_path: Path, monkey
 
 def play(*parts: Callable[[Ranks], Any]) -> list[Any]:
     """Run each part as a rank; what it returned, or how it ended."""
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        port = server.getsockname()[1]
+    port = free_port()
 
     def rank(number: int) -> Any:
         try:

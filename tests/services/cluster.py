@@ -51,7 +51,7 @@ class User:
     def run(self, *words: str | Path, **variables: str) -> subprocess.CompletedProcess[str]:
         """Run a command in the project and wait for it."""
         child = self.start(*words, **variables)
-        out, err = child.communicate(timeout=400)
+        out, err = child.communicate()  # jobs have a walltime, tests a limit
         return subprocess.CompletedProcess(words, child.returncode, out, err)
 
     def give(self, path: Path) -> Path:
@@ -61,9 +61,15 @@ class User:
         return path
 
     def jobs(self) -> list[str]:
-        """Numbers of the jobs that were submitted in this project and are not over."""
-        lines = self.run("squeue", "--noheader", "--me", "--format=%A %Z").stdout.splitlines()
-        return [number for number, folder in map(str.split, lines) if folder == str(self.project)]
+        """Numbers of the jobs that were submitted in this project and are not over, once SLURM has tidied up others."""
+        while True:
+            told = self.run("squeue", "--noheader", "--me", "--format=%A %T %Z")
+            jobs = map(str.split, told.stdout.splitlines())
+            ours = {number: state for number, state, folder in jobs if folder == str(self.project)}
+            # A controller that is busy gives no answer, which is not that there are none. And `sbatch --wait` returns
+            # when a job has ended, while its node may still be at work on the rest.
+            if told.returncode == 0 and "COMPLETING" not in ours.values():
+                return list(ours)
 
     def processes(self) -> list[str]:
         """The processes of the user, of jobs or not."""

@@ -41,17 +41,18 @@ class Cluster:
         """Start a worker, which nobody starts again when it dies; returns its address once it is there."""
         before = set(self.client.nthreads())
         process = self._start("worker", self.address, "--nthreads", "1", "--no-nanny", "--no-dashboard")
-        self.client.wait_for_workers(len(before) + 1, timeout=60)
-        (address,) = set(self.client.nthreads()) - before
+        while not (new := set(self.client.nthreads()) - before):
+            assert process.poll() is None, (self._folder / "log").read_text()
+        (address,) = new
         self.workers[address] = process
         return address
 
     def top_up(self, count: int) -> None:
         """Have so many workers alive and known; returns when those that died are forgotten."""
-        for address in [address for address, process in self.workers.items() if process.poll() is not None]:
-            del self.workers[address]
-        while not set(self.client.nthreads()) <= self.workers.keys():
+        # A process that dies hangs up before it is dead, and the scheduler may hear of it before or after that.
+        while set(self.client.nthreads()) != {address for address, p in self.workers.items() if p.poll() is None}:
             pass
+        self.workers = {address: process for address, process in self.workers.items() if process.poll() is None}
         while len(self.workers) < count:
             self.add_worker()
 

@@ -49,7 +49,7 @@ start() {
         setsid dockerd --data-root "$state/data" --exec-root "$sockets" --pidfile "$pidfile" --mtu "$(mtu)" \
             > "$state/log" 2>&1 < /dev/null &
     fi
-    for _ in $(seq 150); do
+    for _ in $(seq 600); do
         if answers; then
             echo "docker: started"
             return

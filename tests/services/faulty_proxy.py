@@ -114,11 +114,11 @@ class FaultyProxy:
             asked = Asked(method, path, wanted, self._seen[key])
             self._seen[key] += 1
             fault = self.script(asked)
+            self.log.append((asked, str(fault) if fault else None))  # whoever sees a fault counted finds it here
             if fault:
                 self.spoilt[str(fault)] += 1
             else:
                 self.passed += 1
-            self.log.append((asked, str(fault) if fault else None))
             return fault
 
 

@@ -45,7 +45,7 @@ http: {addr: $address}
 YAML
     setsid docker-registry serve "$state/config.yml" > "$state/log" 2>&1 < /dev/null &
     echo $! > "$pidfile"
-    for _ in $(seq 100); do
+    for _ in $(seq 1200); do
         if answers; then
             echo "registry: started on $address"
             return

@@ -153,7 +153,7 @@ start() {
     mkdir -p "$state"/{mon,osd,rgw,log} "$run"
     configure
     start_cluster
-    for _ in $(seq 300); do
+    for _ in $(seq 1200); do
         if answers; then
             fill
             echo "s3: started on $url"

@@ -142,10 +142,10 @@ start_database() {
         --pid-file="$STATE/run/mariadb.pid" --skip-networking --skip-grant-tables \
         --innodb-buffer-pool-size=32M --innodb-flush-log-at-trx-commit=0 --innodb-lock-wait-timeout=900 \
         > "$folder/log" 2>&1 < /dev/null &
-    within 30 test -S "$folder/socket" || fail "mariadbd did not start: $(tail -n 1 "$folder/log")"
+    within 120 test -S "$folder/socket" || fail "mariadbd did not start: $(tail -n 1 "$folder/log")"
     MYSQL_UNIX_PORT="$folder/socket" SLURM_CONF="$CONF" slurmdbd ||
         fail "slurmdbd did not start"
-    within 30 timeout 5 sacctmgr --noheader list cluster > /dev/null 2>&1 || fail "slurmdbd does not answer: $(tail -n 1 "$STATE/run/slurmdbd.log")"
+    within 120 timeout 5 sacctmgr --noheader list cluster > /dev/null 2>&1 || fail "slurmdbd does not answer: $(tail -n 1 "$STATE/run/slurmdbd.log")"
     sacctmgr --immediate --quiet add cluster geoduct > /dev/null
     sacctmgr --immediate --quiet add account "$ACCOUNT" > /dev/null
     sacctmgr --immediate --quiet add user geoduct account="$ACCOUNT" > /dev/null
@@ -175,7 +175,7 @@ start() {
     for node in n0 n1; do
         slurmd -f "$CONF" -N "$node" || fail "slurmd of $node did not start: $(tail -n 1 "$STATE/slurmd-$node.log")"
     done
-    within 30 idle || fail "the nodes did not become idle within 30 s: $(tail -n 1 "$STATE/run/slurmctld.log")"
+    within 120 idle || fail "the nodes did not become idle within 120 s: $(tail -n 1 "$STATE/run/slurmctld.log")"
     status
 }
 
@@ -188,12 +188,12 @@ stop() {
     [ "$(id -u)" -eq 0 ] || fail "only root can stop SLURM"
     if answers; then
         SLURM_CONF="$CONF" timeout 5 squeue --noheader --format %A | xargs -r env SLURM_CONF="$CONF" scancel || true
-        within 10 empty || echo "slurm.sh: jobs did not end within 10 s" >&2
+        within 60 empty || echo "slurm.sh: jobs did not end within 60 s" >&2
     fi
     for file in "${PIDS[@]}"; do
         alive "$file" || continue
         kill "$(cat "$file")"
-        within 15 dead "$file" || fail "process $(cat "$file") did not end within 15 s"
+        within 60 dead "$file" || fail "process $(cat "$file") did not end within 60 s"
     done
     [ "$(readlink "$LINK" 2> /dev/null)" != "$CONF" ] || rm -f "$LINK"
     # Written in place: /etc/hosts may be a mount of its own.

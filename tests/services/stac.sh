@@ -82,7 +82,7 @@ start() {
     ENABLE_TRANSACTIONS_EXTENSIONS=TRUE setsid "$venv/bin/python" -m uvicorn --factory stac_fastapi.pgstac.app:create_app \
         --host 127.0.0.1 --port "$port" --log-level warning > "$state/api.log" 2>&1 < /dev/null &
     echo $! > "$run/api.pid"
-    for _ in $(seq 300); do
+    for _ in $(seq 1200); do
         if answers; then
             echo "stac: started on $url"
             return

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
 import sys
-import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import distributed
 import pytest
 
 from components.acquire import acquire
@@ -19,7 +20,7 @@ from components.composite import composite
 from components.errors import GeoductError
 from components.simulate import simulate
 from tests.services.dask_cluster import Cluster, cluster
-from tests.services.faulty_proxy import Fault, FaultyProxy
+from tests.services.faulty_proxy import Asked, Fault, FaultyProxy
 from tests.services.range_server import RangeServer
 from tests.services.runs import run, start
 
@@ -62,8 +63,18 @@ def square(number: int) -> tuple[int, int]:
     return number * number, os.getpid()
 
 
-def test_results_come_in_order_and_from_both_workers(two: Cluster) -> None:
-    found = list(run_blocks(square, range(40), scheduler=two.address, workers=4))
+def square_of_two(task: tuple[int, Path]) -> tuple[int, int]:
+    """The square, once two processes work on such numbers."""
+    number, folder = task
+    (folder / str(os.getpid())).touch()
+    while len(list(folder.iterdir())) < 2:
+        pass
+    return square(number)
+
+
+def test_results_come_in_order_and_from_both_workers(two: Cluster, tmp_path: Path) -> None:
+    tasks = [(number, tmp_path) for number in range(40)]
+    found = list(run_blocks(square_of_two, tasks, scheduler=two.address, workers=4))
     assert [value for value, _ in found] == [n * n for n in range(40)]
     assert {pid for _, pid in found} == {process.pid for process in two.workers.values()}
 
@@ -112,20 +123,27 @@ def test_a_block_that_kills_every_worker_is_told(two: Cluster) -> None:
         list(run_blocks(always_dies, [0], scheduler=two.address))
 
 
-def hold(proxy: FaultyProxy, after: int, count: int) -> threading.Event:
-    """Hold back every answer `after` so many requests for pixels; the event tells when `count` are held."""
-    held, left = threading.Event(), [count]
+def hold(proxy: FaultyProxy, after: int) -> set[tuple[str, str]]:
+    """Hold back every answer `after` so many requests for pixels; returns which requests are held, as they come.
 
-    def script(asked: object) -> Fault | None:
+    A worker asks for one thing at a time, and when it has waited too long for the same again.
+    """
+    held: set[tuple[str, str]] = set()
+
+    def script(asked: Asked) -> Fault | None:
         if sum(".tif" in past.path for past, _ in proxy.log) <= after:
             return None
-        left[0] -= 1
-        if left[0] == 0:
-            held.set()
+        held.add((asked.path, asked.range))
         return Fault("stalled")
 
     proxy.script = script
     return held
+
+
+def wait(process: subprocess.Popen[str], ready: Callable[[], bool]) -> None:
+    """Wait for what must come about while a process runs."""
+    while not ready():
+        assert process.poll() is None, process.communicate()
 
 
 def test_acquire_with_a_worker_killed_in_the_middle(
@@ -133,11 +151,11 @@ def test_acquire_with_a_worker_killed_in_the_middle(
 ) -> None:
     """The archive holds back its answers until both workers wait for one; then one worker is killed."""
     with RangeServer(archive) as server, FaultyProxy(server.url, lambda asked: None) as proxy:
-        held = hold(proxy, after=6, count=2)
+        held = hold(proxy, after=6)
         target = tmp_path / "scenes.zarr"
         words = ["acquire", "--catalog", f"{proxy.url}/catalog.json", "--scenes", target, "--bands", *BANDS]
         process = start(*words, "--scheduler", two.address, "--timeout", "2", GEODUCT_LAUNCHER="host")
-        assert held.wait(120)
+        wait(process, lambda: len(held) == 2)
         first, _ = two.workers
         assert two.busy(first)
         two.send(first, signal.SIGKILL)
@@ -149,15 +167,16 @@ def test_acquire_with_a_worker_killed_in_the_middle(
 
 
 def test_composite_with_a_worker_killed_in_the_middle(two: Cluster, scenes: SceneCube, tmp_path: Path) -> None:
-    """A worker is stopped, so that what it is given stays undone, and killed."""
+    """The workers stand still, so that what they are given stays undone; one that has been given some is killed."""
     composite(scenes.path, tmp_path / "threads.zarr")
-    first, _ = two.workers
-    two.send(first, signal.SIGSTOP)
+    for address in two.workers:
+        two.send(address, signal.SIGSTOP)
     target = tmp_path / "composite.zarr"
     process = start("composite", "--scenes", scenes.path, "--composite", target, "--scheduler", two.address)
-    while not two.busy(first):
-        assert process.poll() is None
-    two.send(first, signal.SIGKILL)
+    wait(process, lambda: any(map(two.busy, two.workers)))
+    lost = next(filter(two.busy, two.workers))
+    for address in two.workers:
+        two.send(address, signal.SIGKILL if address == lost else signal.SIGCONT)
     _, said = process.communicate()
     assert process.returncode == 0, said
     assert Composite.open(target).digest == Composite.open(tmp_path / "threads.zarr").digest
@@ -172,10 +191,10 @@ def test_a_scheduler_that_dies_is_told_and_what_is_read_is_kept(
         FaultyProxy(server.url, lambda asked: None) as proxy,
         cluster(tmp_path, workers=1) as one,
     ):
-        held = hold(proxy, after=10, count=1)
+        held = hold(proxy, after=10)
         words = ["acquire", "--catalog", f"{proxy.url}/catalog.json", "--scenes", tmp_path / "s", "--bands", *BANDS]
         process = start(*words, "--scheduler", one.address, GEODUCT_LAUNCHER="host")
-        assert held.wait(120)
+        wait(process, lambda: len(held) == 1)
         one.stop()
         _, said = process.communicate()
         assert process.returncode == 2, said
@@ -189,10 +208,15 @@ def test_a_scheduler_that_dies_is_told_and_what_is_read_is_kept(
 
 
 def test_what_is_no_cluster(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("components.cluster.PATIENCE", 1)
-    for address in ("127.0.0.1:9", "tcp://127.0.0.1:9", "nowhere", "http://127.0.0.1:9"):
-        with pytest.raises(GeoductError, match=rf"--scheduler {address} cannot be reached; expected a dask scheduler"):
-            list(run_blocks(square, [1], scheduler=address))
+    with monkeypatch.context() as patched:
+        patched.setattr("components.cluster.PATIENCE", 1)
+        for address in ("127.0.0.1:9", "tcp://127.0.0.1:9", "nowhere", "http://127.0.0.1:9"):
+            with pytest.raises(
+                GeoductError, match=rf"--scheduler {address} cannot be reached; expected a dask scheduler"
+            ):
+                list(run_blocks(square, [1], scheduler=address))
+    wait_for_workers = distributed.Client.wait_for_workers  # in vain, and so not as long as for the scheduler's answer
+    monkeypatch.setattr(distributed.Client, "wait_for_workers", lambda self, n, timeout: wait_for_workers(self, n, 0.1))
     with (
         cluster(tmp_path, workers=0) as empty,
         pytest.raises(GeoductError, match=r"has no workers; start some with: dask worker tcp://127\.0\.0\.1"),

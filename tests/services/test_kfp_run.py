@@ -43,6 +43,11 @@ def archive(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
+def containers(engine: docker.DockerClient, all: bool = False) -> list[docker.models.containers.Container]:
+    """Containers that launchers made and that run, or all of them; one that goes away meanwhile does not count."""
+    return list(engine.containers.list(all=all, filters={"label": LABEL}, ignore_removed=True))
+
+
 @pytest.fixture(scope="module", autouse=True)
 def engine(images: Path) -> Iterator[docker.DockerClient]:
     """Use the images of the lock; afterwards no container may be left."""
@@ -50,7 +55,7 @@ def engine(images: Path) -> Iterator[docker.DockerClient]:
         patch.setenv("GEODUCT_IMAGES", str(images))
         client = docker.from_env()
         yield client
-        assert client.containers.list(all=True, filters={"label": LABEL}) == []
+        assert containers(client, all=True) == []
 
 
 def start(pipeline: str, archive: Path, root: Path, *words: object, **variables: str) -> subprocess.Popen[str]:
@@ -209,12 +214,12 @@ def test_a_signal_leaves_nothing_running_and_nothing_half_done(
     engine: docker.DockerClient, archive: Path, tmp_path: Path, number: int, status: int, word: str
 ) -> None:
     process = start("training", archive, tmp_path / "root")
-    while not engine.containers.list(filters={"label": LABEL}):
+    while not containers(engine):
         assert process.poll() is None
     process.send_signal(number)
     _, said = process.communicate()
     assert (process.returncode, said) == (status, f"pipelines: {word}\n")
-    assert engine.containers.list(all=True, filters={"label": LABEL}) == []
+    assert containers(engine, all=True) == []
     assert not (tmp_path / "root" / ".work").exists()
     workers = subprocess.run(["pgrep", "-f", f"pipelines.worker {tmp_path}"], capture_output=True, text=True)
     assert workers.stdout == ""
@@ -222,7 +227,7 @@ def test_a_signal_leaves_nothing_running_and_nothing_half_done(
 
 def test_two_runs_do_not_share_a_root(engine: docker.DockerClient, archive: Path, tmp_path: Path) -> None:
     process = start("training", archive, tmp_path / "root")
-    while not engine.containers.list(filters={"label": LABEL}):
+    while not containers(engine):
         assert process.poll() is None
     _, said = run("training", archive, tmp_path / "root", status=2)
     assert said == f"pipelines: another run is on in {tmp_path / 'root'}; wait for it, or choose another --root\n"

@@ -41,7 +41,8 @@ def archive(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def containers() -> list[str]:
     """Names of all containers that launchers made."""
-    found = docker.from_env().containers.list(all=True, filters={"label": "org.geoduct.launcher"})
+    engine = docker.from_env()
+    found = engine.containers.list(all=True, filters={"label": "org.geoduct.launcher"}, ignore_removed=True)
     return [str(container.name) for container in found]
 
 

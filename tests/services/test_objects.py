@@ -15,6 +15,7 @@ from components.artifacts import Composite, LabelMap, SceneCube
 from components.composite import composite
 from components.errors import GeoductError
 from components.label import label
+from tests.services.faulty_proxy import Asked, Fault, FaultyProxy
 from tests.services.runs import run, start
 
 pytestmark = pytest.mark.services
@@ -99,15 +100,24 @@ def test_damage_on_the_way_is_noticed(local: Path, place: str, store: S3FileSyst
         Composite.open(f"{place}/c")
 
 
-def test_a_killed_upload_leaves_nothing_that_opens(local: Path, place: str, store: S3FileSystem) -> None:
-    """The manifest comes last, after files of many megabytes; the first small ones are there long before."""
+def test_a_killed_upload_leaves_nothing_that_opens(
+    local: Path, place: str, store: S3FileSystem, s3: dict[str, str]
+) -> None:
+    """The server holds back its answers from the third file on; the run is killed then."""
     words = ("acquire", "--catalog", local / "archive", "--scenes", f"{place}/s")
-    process = start(*words)
-    while process.poll() is None and len(store.find(f"{place}/s")) < 2:
-        pass
-    process.send_signal(signal.SIGKILL)
-    process.communicate()
-    assert process.returncode == -signal.SIGKILL, "it was done before it could be killed"
+    with FaultyProxy(s3["AWS_ENDPOINT_URL"], lambda asked: None) as proxy:
+
+        def held(asked: Asked) -> Fault | None:
+            stored = {past.path for past, _ in proxy.log if past.method == "PUT"}
+            return Fault("stalled") if asked.method == "PUT" and len(stored) >= 2 else None
+
+        proxy.script = held
+        process = start(*words, AWS_ENDPOINT_URL=proxy.url)
+        while not proxy.spoilt:
+            assert process.poll() is None, process.communicate()
+        process.send_signal(signal.SIGKILL)
+        process.communicate()
+    assert store.find(f"{place}/s") != []
     with pytest.raises(GeoductError, match=r"is no finished SceneCube: it has no geoduct\.json"):
         SceneCube.open(f"{place}/s")
     run(*words)

@@ -41,7 +41,7 @@ def begun(user: User) -> tuple[subprocess.Popen[str], str]:
 
 def ended(child: subprocess.Popen[str]) -> tuple[int, str]:
     """Exit code and last line that it said."""
-    _, said = child.communicate(timeout=120)
+    _, said = child.communicate()
     return child.returncode, said.strip().splitlines()[-1]
 
 

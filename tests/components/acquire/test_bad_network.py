@@ -57,7 +57,7 @@ def hurry(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def run(proxy: FaultyProxy, folder: Path, **parameters: object) -> SceneCube:
     path = folder / "scenes.zarr"
-    acquire(catalog=f"{proxy.url}/catalog.json", scenes=str(path), bands=BANDS, timeout=0.5, **parameters)
+    acquire(catalog=f"{proxy.url}/catalog.json", scenes=str(path), bands=BANDS, **parameters)
     return SceneCube.open(path)
 
 
@@ -82,7 +82,8 @@ def test_whatever_fails_the_bytes_are_those_of_the_disk(
     proxy: FaultyProxy, near: SceneCube, tmp_path: Path, way: str
 ) -> None:
     proxy.script = share(0.4, list(WAYS.values()) if way == "all" else [WAYS[way]])
-    assert run(proxy, tmp_path).digest == near.digest
+    patience = {"timeout": 0.5} if way in ("stalled", "all") else {}  # others may be answered as late as it takes
+    assert run(proxy, tmp_path, **patience).digest == near.digest
     assert sum(proxy.spoilt.values()) >= 0.2 * len(proxy.log)
 
 

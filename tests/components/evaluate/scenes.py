@@ -13,7 +13,7 @@ from shapely.geometry import box
 from components.artifacts import Model, PatchSet
 from components.artifacts.model import Architecture, Description, write_model
 from components.artifacts.nomenclature import Nomenclature
-from components.artifacts.patchset import INDEX, create_patchset
+from components.artifacts.patchset import INDEX, checksum, create_patchset
 from tests import makers
 
 BANDS = ("B02", "B03", "B04", "B08")
@@ -91,7 +91,7 @@ def patchset(
             "col": [cell[3] for cell in cells],
             "valid_fraction": 1.0,
             "dominant": np.where(counts.sum(1) > 0, counts.argmax(1), -1),
-            "crc32c": 0,
+            "crc32c": [checksum(*patch) for patch in zip(images, labels, strict=True)],
             **{f"fraction_{code}": counts[:, i] / size**2 for i, code in enumerate(names.codes)},
         },
         geometry=[

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -23,6 +22,7 @@ from components.finetune.data import PatchSetDataModule
 from components.finetune.data_truth import draw_share
 from components.learning.normalisation import Scaling, normalise
 from tests.components.train.worlds import hide, land, patchset
+from tests.ports import free_port
 
 ROOT = Path(__file__).parents[3]
 HLS = ("B02", "B03", "B04", "B8A", "B11", "B12")
@@ -158,12 +158,9 @@ def test_a_plain_trainer_sees_every_patch_each_epoch_and_resumes_within_one(worl
 
 @pytest.mark.slow
 def test_three_processes_of_a_plain_trainer_share_the_patches(world: PatchSet, tmp_path: Path) -> None:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
     common = os.environ | {
         "MASTER_ADDR": "127.0.0.1",
-        "MASTER_PORT": str(port),
+        "MASTER_PORT": str(free_port()),
         "WORLD_SIZE": "3",
         "PYTHONPATH": str(ROOT),
     }

@@ -12,6 +12,7 @@ from lightning import Trainer
 
 from components.artifacts import PatchSet
 from components.finetune.bands import SENTINEL2, published
+from tests.components.finetune.yamls import NETWORK
 from tests.components.train.worlds import land, patchset
 
 HLS = ("B02", "B03", "B04", "B8A", "B11", "B12")
@@ -20,18 +21,9 @@ ENCODER = {
     "backbone_pretrained": False,
     "backbone_bands": ["BLUE", "GREEN", "RED", "NIR_NARROW", "SWIR_1", "SWIR_2"],
     "backbone_coords_encoding": ["time", "location"],
-    "backbone_depth": 1,
+    "backbone_depth": 4,
 }
-SPATIAL = {
-    "necks": [
-        {"name": "SelectIndices", "indices": [0, 0, 0, 0]},
-        {"name": "ReshapeTokensToImage"},
-        {"name": "LearnedInterpolateToPyramidal"},
-    ],
-    "decoder": "UNetDecoder",
-    "decoder_channels": [8, 8, 8, 8],
-    "num_classes": 3,
-}
+SPATIAL = {name: NETWORK[name] for name in ("necks", "decoder", "decoder_channels", "num_classes")}
 SCALAR = {"decoder": "IdentityDecoder", "necks": [{"name": "AggregateTokens"}]}
 TASKS: dict[str, tuple[str, dict[str, Any], dict[str, Any]]] = {
     "segmentation": ("SemanticSegmentationTask", {**ENCODER, **SPATIAL}, {"loss": "ce", "ignore_index": 255}),

@@ -9,31 +9,34 @@ from typing import Any
 import yaml
 from lightning.pytorch.callbacks import Callback
 
+NETWORK: dict[str, Any] = {
+    "backbone": "prithvi_eo_v2_tiny_tl",
+    "backbone_pretrained": False,
+    "backbone_bands": ["RED", "NIR_BROAD", "SWIR_1"],
+    "backbone_img_size": 32,
+    "backbone_patch_size": [1, 8, 8],
+    "backbone_embed_dim": 32,
+    "backbone_depth": 4,
+    "backbone_num_heads": 2,
+    "backbone_coords_encoding": [],
+    "necks": [
+        {"name": "SelectIndices", "indices": [0, 1, 2, 3]},
+        {"name": "ReshapeTokensToImage"},
+        {"name": "LearnedInterpolateToPyramidal"},
+    ],
+    "decoder": "UNetDecoder",
+    "decoder_channels": [16, 16, 8, 8],
+    "num_classes": 3,
+}
+"""Of four layers, whose outputs the decoder takes."""
+
 TINY: dict[str, Any] = {
     "seed_everything": 0,
     "model": {
         "class_path": "terratorch.tasks.SemanticSegmentationTask",
         "init_args": {
             "model_factory": "EncoderDecoderFactory",
-            "model_args": {
-                "backbone": "prithvi_eo_v2_tiny_tl",
-                "backbone_pretrained": False,
-                "backbone_bands": ["RED", "NIR_BROAD", "SWIR_1"],
-                "backbone_img_size": 32,
-                "backbone_patch_size": [1, 8, 8],
-                "backbone_embed_dim": 32,
-                "backbone_depth": 4,
-                "backbone_num_heads": 2,
-                "backbone_coords_encoding": [],
-                "necks": [
-                    {"name": "SelectIndices", "indices": [0, 1, 2, 3]},
-                    {"name": "ReshapeTokensToImage"},
-                    {"name": "LearnedInterpolateToPyramidal"},
-                ],
-                "decoder": "UNetDecoder",
-                "decoder_channels": [16, 16, 8, 8],
-                "num_classes": 3,
-            },
+            "model_args": NETWORK,
             "loss": "ce",
             "ignore_index": 255,
             "optimizer": "AdamW",

@@ -11,6 +11,7 @@ import yaml
 
 from tests.components.hpc.batch_stubs import make
 from tests.components.train.worlds import land, patchset
+from tests.ports import free_port
 
 
 def test_each_worker_of_a_sweep_has_its_own_number_and_gpu(tmp_path: Path) -> None:
@@ -77,7 +78,8 @@ def test_a_scaling_study_as_a_job(tmp_path: Path) -> None:
     refused = stubs.sbatch("scaling.sbatch", *words)
     assert refused.returncode == 2
     assert "2 ranks do not fill whole nodes of 1 tasks, or need more than the 1 nodes" in refused.stderr
-    done = stubs.sbatch("scaling.sbatch", *words, SLURM_JOB_NUM_NODES="2")
+    job = str(free_port() - 20_000)  # the ranks meet at the port that follows from it
+    done = stubs.sbatch("scaling.sbatch", *words, SLURM_JOB_NUM_NODES="2", SLURM_JOB_ID=job)
     assert done.returncode == 0, done.stderr
     assert "1 ranks on" not in done.stderr, "what the first job has measured is not measured again"
     with (stubs.scratch / "study" / "scaling.csv").open() as file:

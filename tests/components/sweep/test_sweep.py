@@ -7,12 +7,13 @@ import json
 import os
 import shlex
 import sys
-import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
+from optuna import Study
 from optuna.trial import TrialState
 
 from components.errors import GeoductError, Halted
@@ -21,7 +22,7 @@ from components.sweep import worker
 from components.sweep.command import main
 from components.sweep.outcome import write
 from components.sweep.plan import Plan, arguments, read
-from components.sweep.study import RETRY_OF, TRIALS, alive, open_study, reap, remaining, suggest
+from components.sweep.study import RETRY_OF, TRIALS, alive, begin, open_study, reap, remaining, suggest
 from tests.conftest import ROOT
 
 PLAN: dict[str, Any] = {
@@ -35,21 +36,28 @@ PLAN: dict[str, Any] = {
     },
     "trials": 6,
 }
-RUN = """
+TELL = """
 import json, os, sys, time
+
+def tell(rows):
+    partial = os.environ["GEODUCT_EPOCHS_FILE"] + ".partial"
+    with open(partial, "w") as file:
+        json.dump(rows, file)
+    os.replace(partial, os.environ["GEODUCT_EPOCHS_FILE"])
+"""
+"""How a run tells its epochs: whoever reads them at that moment finds those of before or these."""
+RUN = """
 rows, rate = [], float(sys.argv[1])
 for epoch in range(4):
     rows.append({"epoch": epoch, "val_macro_f1": (1 - abs(rate - 0.01)) * (epoch + 1) / 4})
-    partial = os.environ["GEODUCT_EPOCHS_FILE"] + ".partial"
-    open(partial, "w").write(json.dumps(rows))
-    os.replace(partial, os.environ["GEODUCT_EPOCHS_FILE"])
+    tell(rows)
 sys.exit(int(sys.argv[2]))
 """
 """Learns best at a rate of 0.01; ends with the exit code that it is given."""
 WAIT = """
-import os, sys, time
 end = time.monotonic() + 60
-while not os.path.exists(os.environ["GEODUCT_STOP_FILE"]) and time.monotonic() < end:
+while not os.path.exists(os.environ["GEODUCT_STOP_FILE"]):
+    assert time.monotonic() < end, "nobody stops it"
     time.sleep(0.01)
 sys.exit(75)
 """
@@ -72,7 +80,7 @@ def runs(monkeypatch: pytest.MonkeyPatch, script: str = RUN, code: int = 0) -> N
     monkeypatch.setattr(
         worker,
         "_command",
-        lambda plan, chosen, model: [sys.executable, "-c", script, str(chosen["learning_rate"]), str(code)],
+        lambda plan, chosen, model: [sys.executable, "-c", TELL + script, str(chosen["learning_rate"]), str(code)],
     )
 
 
@@ -111,10 +119,7 @@ def test_a_bad_trial_is_stopped_early_and_pruned(tmp_path: Path, monkeypatch: py
     made, folder = plan(tmp_path, unpruned=2, warmup=0, trials=3), tmp_path / "study"
     runs(monkeypatch)
     worker.work(plan(tmp_path, unpruned=2, warmup=0, trials=2), folder, 0)
-    poor = WAIT.replace(
-        "end =", "open(os.environ['GEODUCT_EPOCHS_FILE'], 'w').write('[{\"val_macro_f1\": 0.001}]')\nend ="
-    )
-    runs(monkeypatch, poor)
+    runs(monkeypatch, 'tell([{"val_macro_f1": 0.001}])' + WAIT)
     worker.work(made, folder, 0)
     last = open_study(folder, made, 0).trials[-1]
     assert last.state is TrialState.PRUNED and last.intermediate_values == {0: 0.001}
@@ -135,10 +140,9 @@ def test_a_failed_run_is_no_trial_to_repeat(tmp_path: Path, monkeypatch: pytest.
 def test_a_worker_that_is_stopped_gives_its_trial_back_to_go_on(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    runs(monkeypatch, WAIT)
     made, folder, stop = plan(tmp_path, trials=1), tmp_path / "study", tmp_path / "stop"
+    runs(monkeypatch, f"open({str(stop)!r}, 'w').close()" + WAIT)  # the word comes while the trial runs
     monkeypatch.setenv("GEODUCT_STOP_FILE", str(stop))
-    threading.Timer(0.2, stop.touch).start()
     with pytest.raises(Halted, match="queued again"):
         worker.work(made, folder, 0)
     stop.unlink()
@@ -146,7 +150,7 @@ def test_a_worker_that_is_stopped_gives_its_trial_back_to_go_on(
 
     def command(plan: Plan, chosen: dict[str, Any], model: Path) -> list[str]:
         places.append(model)
-        return [sys.executable, "-c", RUN, str(chosen["learning_rate"]), "0"]
+        return [sys.executable, "-c", TELL + RUN, str(chosen["learning_rate"]), "0"]
 
     monkeypatch.setattr(worker, "_command", command)
     worker.work(made, folder, 0)
@@ -172,6 +176,17 @@ def test_the_trial_of_a_lost_worker_is_tried_again_once(tmp_path: Path) -> None:
     assert suggest(again, made) == chosen and again.user_attrs[RETRY_OF] == 0
     assert remaining(study, made) == 5
     assert suggest(study.ask(), made) != chosen
+
+
+def test_workers_that_are_free_at_once_begin_no_more_trials_than_planned(tmp_path: Path) -> None:
+    made, folder = plan(tmp_path, trials=5), tmp_path / "study"
+    studies = [open_study(folder, made, worker) for worker in range(4)]
+
+    def begun(study: Study) -> int:
+        return len(list(iter(lambda: begin(study, made, folder), None)))
+
+    with ThreadPoolExecutor(4) as pool:
+        assert sum(pool.map(begun, studies)) == 5
 
 
 def test_another_plan_in_the_same_folder_is_refused(tmp_path: Path) -> None:
@@ -216,7 +231,7 @@ def test_names_with_dots_are_keys_of_the_components_own_yaml(tmp_path: Path) -> 
 
 
 def test_changes_to_a_yaml_become_one_list_for_dvc(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(worker, "_command", lambda plan, chosen, model: [sys.executable, "-c", RUN, "0.01", "0"])
+    monkeypatch.setattr(worker, "_command", lambda plan, chosen, model: [sys.executable, "-c", TELL + RUN, "0.01", "0"])
     made = plan(
         tmp_path,
         component="finetune",

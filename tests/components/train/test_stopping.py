@@ -6,7 +6,6 @@ import csv
 import os
 import re
 import signal
-import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -20,7 +19,9 @@ from components.artifacts import Model, PatchSet
 from components.errors import STOPPED, GeoductError, Halted
 from components.learning.fitting import fit
 from components.train import train
+from tests import halting
 from tests.components.train.worlds import land, patchset
+from tests.ports import free_port
 
 ROOT = Path(__file__).parents[3]
 SMALL: dict[str, Any] = {
@@ -65,22 +66,22 @@ def stop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return file
 
 
-def start(world: PatchSet, model: Path, *, ranks: int = 1, **settings: Any) -> list[subprocess.Popen[str]]:
-    """The processes of a run of `train`."""
-    words = ["components", "train", "--patches", str(world.path), "--model", str(model)]
+def start(
+    world: PatchSet, model: Path, *, ranks: int = 1, halt: str | None = None, **settings: Any
+) -> list[subprocess.Popen[str]]:
+    """The processes of a run of `train`; each stands still once it has said `halt`."""
+    words = ["train", "--patches", str(world.path), "--model", str(model)]
     for name, value in {**SMALL, **settings}.items():
         words += [f"--{name}", *map(str, np.atleast_1d(value))]
-    return step(ranks, *words)
+    return step(ranks, *([sys.executable, "-m", "components"] if halt is None else [*halting.COMMAND, halt]), *words)
 
 
-def step(ranks: int, *words: str) -> list[subprocess.Popen[str]]:
-    """So many processes of a module, each started on its own as srun would."""
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        port = server.getsockname()[1]
-    job = {"SLURM_STEP_NUM_TASKS": str(ranks), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+def step(ranks: int, *command: str) -> list[subprocess.Popen[str]]:
+    """So many processes of a command, each started on its own as srun would."""
+    job = {"SLURM_STEP_NUM_TASKS": str(ranks), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port())}
     return [
         subprocess.Popen(
-            [sys.executable, "-m", *words],
+            command,
             cwd=ROOT,
             env={**os.environ, "OMP_NUM_THREADS": "1", **job, "SLURM_PROCID": str(rank), "SLURM_LOCALID": str(rank)},
             stderr=subprocess.PIPE,
@@ -185,9 +186,9 @@ def test_a_machine_without_gpu_does_not_cost_the_checkpoint(world: PatchSet, tmp
 
 
 def test_two_ranks_learn_what_one_does_from_batches_of_twice_the_size(world: PatchSet, tmp_path: Path) -> None:
-    module = "tests.components.train.plain"
+    command = [sys.executable, "-m", "tests.components.train.plain", str(world.path)]
     for ranks, size in ((1, 24), (2, 12)):
-        codes, said = finish(step(ranks, module, str(world.path), str(tmp_path / str(ranks)), str(size)))
+        codes, said = finish(step(ranks, *command, str(tmp_path / str(ranks)), str(size)))
         assert codes == [0] * ranks, said
     one, *two = (torch.load(tmp_path / name) for name in ("1/rank-0.pt", "2/rank-0.pt", "2/rank-1.pt"))
     for name, tensor in one.items():
@@ -217,10 +218,10 @@ def test_a_run_is_not_resumed_by_another_number_of_ranks(world: PatchSet, tmp_pa
 
 
 def test_the_death_of_a_rank_ends_the_run_which_then_goes_on(world: PatchSet, pair: Model, tmp_path: Path) -> None:
-    first, second = start(world, tmp_path / "m", ranks=2, devices=2)
-    assert first.stderr is not None
-    assert next(line for line in first.stderr if "epoch 1/4" in line)
+    first, second = start(world, tmp_path / "m", ranks=2, devices=2, halt="epoch 1/4")
+    halting.wait(first)  # rank 0, which alone speaks
     second.send_signal(signal.SIGKILL)
+    first.send_signal(signal.SIGCONT)
     codes, said = finish([first, second])
     assert codes == [1, -signal.SIGKILL]
     assert "geoduct: rank 1 of 2 has died; the same command goes on" in said

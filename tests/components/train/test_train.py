@@ -7,7 +7,6 @@ import json
 import os
 import signal
 import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +17,7 @@ from components.artifacts import Model, PatchSet
 from components.errors import GeoductError
 from components.learning.predictor import Predictor
 from components.train import train
+from tests import halting
 from tests.components.train.worlds import BANDS, hide, land, patchset
 
 ROOT = Path(__file__).parents[3]
@@ -102,17 +102,15 @@ def test_the_same_command_gives_the_same_bytes(world: PatchSet, trained: Model, 
 
 def test_a_killed_run_ends_as_if_it_had_never_stopped(world: PatchSet, trained: Model, tmp_path: Path) -> None:
     flags = [word for name, value in SMALL.items() for word in (f"--{name}", *map(str, np.atleast_1d(value)))]
-    command = [sys.executable, "-m", "components", "train"]
+    command = [*halting.COMMAND, "epoch 2/6", "train"]
     command += ["--patches", str(world.path), "--model", str(tmp_path / "model"), *flags]
     process = subprocess.Popen(
         command, cwd=ROOT, env={**os.environ, "OMP_NUM_THREADS": "1"}, stderr=subprocess.PIPE, text=True
     )
-    assert process.stderr is not None
-    told = next(line for line in process.stderr if "epoch 2/6" in line)
+    halting.wait(process)
     process.send_signal(signal.SIGKILL)
-    process.stderr.read()
-    process.wait()
-    assert told and not (tmp_path / "model").exists()
+    process.communicate()
+    assert not (tmp_path / "model").exists()
     left, *_ = tmp_path.glob(".model.*.partial/checkpoints/*-0000000.ckpt")
     assert left.stat().st_size > 0
 

@@ -10,7 +10,7 @@ from shapely.geometry import box
 
 from components.artifacts import PatchSet
 from components.artifacts.nomenclature import IGNORE
-from components.artifacts.patchset import create_patchset
+from components.artifacts.patchset import checksum, create_patchset
 from tests.makers import nomenclature
 
 BANDS = ("B04", "B08", "B11")
@@ -63,7 +63,7 @@ def patchset(
             "col": np.arange(count) * size,
             "valid_fraction": (image > 0).all(axis=1).mean(axis=(1, 2)),
             "dominant": np.where(counts.sum(axis=1) > 0, counts.argmax(axis=1), -1),
-            "crc32c": np.zeros(count, int),
+            "crc32c": [checksum(*patch) for patch in zip(image, label, strict=True)],
             **{f"fraction_{c.code}": counts[:, i] / size**2 for i, c in enumerate(land)},
         },
         geometry=[box(i, 0, i + 1, 1) for i in range(count)],

@@ -1,0 +1,48 @@
+"""A YAML file of components and their parameters: an experiment, or the `params.yaml` that comes of one."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from components.errors import GeoductError, nearest
+from components.spec import Spec
+
+
+def read_sections(file: Path, remedy: str = "") -> dict[str, Any]:
+    """The sections as written; `remedy` ends the sentence if the file cannot be read.
+
+    Raises:
+        GeoductError: it cannot be read, or is no mapping.
+    """
+    try:
+        found = yaml.safe_load(file.read_text())
+    except OSError as error:
+        raise GeoductError(f"{file} cannot be read: {error.strerror}{remedy}") from None
+    except yaml.YAMLError as error:
+        raise GeoductError(f"{file} is not YAML: {' '.join(str(error).split())}") from None
+    if not isinstance(found, dict):
+        raise GeoductError(f"{file} holds {type(found).__name__}; expected a mapping of components to parameters")
+    return found
+
+
+def check_section(spec: Spec, given: Any, origin: str) -> dict[str, Any]:
+    """Values of all parameters of a component: those of its section, which may be missing, and defaults for the rest.
+
+    Raises:
+        GeoductError: the section is no mapping, a name is unknown (the nearest is named), or a value is refused;
+            `origin` begins the sentence.
+    """
+    given = given or {}
+    if not isinstance(given, Mapping):
+        raise GeoductError(f"{origin}: {spec.name} is {given!r}; expected a mapping of parameters")
+    parameters = {parameter.name: parameter for parameter in spec.parameters}
+    if stranger := next((str(name) for name in given if name not in parameters), None):
+        raise GeoductError(f"{origin}: {spec.name} has no parameter {stranger!r}{nearest(stranger, parameters)}")
+    try:
+        return {name: p.check(given[name]) if name in given else p.default for name, p in parameters.items()}
+    except GeoductError as error:
+        raise GeoductError(f"{origin}: {spec.name} {error}") from None
