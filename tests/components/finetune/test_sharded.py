@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -44,7 +45,7 @@ def folder(world: PatchSet, tmp_path_factory: pytest.TempPathFactory) -> Path:
         changes = {"trainer.strategy": strategy, "trainer.callbacks": [EMA, recorder]}
         tiny(folder / f"{name}.yaml", EVERYTHING | changes)
     runs = [f"{folder}/ddp.yaml", f"{folder}/fsdp2.yaml", f"{folder}/stopped.yaml:2"]
-    codes, said = finish(step(2, in_turn.__name__, str(world.path), *runs))
+    codes, said = finish(step(2, sys.executable, "-m", in_turn.__name__, str(world.path), *runs))
     assert codes == [0, 0], said
     assert "stopped in epoch 1 of 2, after batch 2 of 3" in said
     assert "stopped after epoch 1 of 2" in said
