@@ -140,15 +140,13 @@ class Looks(PatchReader):
     def _require_grid(patches: PatchSet, scenes: SceneCube) -> None:
         """Refuse scenes whose pixels do not lie where those of the patches do."""
         index, geobox, size = patches.index, scenes.geobox, patches.size
-        corners = ~geobox.transform * (index.bounds["minx"].to_numpy(), index.bounds["maxy"].to_numpy())
-        opposite = ~geobox.transform * (index.bounds["maxx"].to_numpy(), index.bounds["miny"].to_numpy())
-        expected = index["col"].to_numpy(), index["row"].to_numpy()
-        off = max(
-            float(np.abs(found - start - edge).max())
-            for pair, edge in ((corners, 0), (opposite, size))
-            for found, start in zip(pair, expected, strict=True)
-        )
-        inside = (expected[0].max() + size <= geobox.shape[1]) and (expected[1].max() + size <= geobox.shape[0])
+        places, bounds, t = index[["col", "row"]].to_numpy(), index.bounds, ~geobox.transform
+        off = 0.0
+        for corner, edge in ((("minx", "maxy"), 0), (("maxx", "miny"), size)):
+            x, y = (bounds[side].to_numpy() for side in corner)
+            found = np.stack([t.a * x + t.b * y + t.c, t.d * x + t.e * y + t.f], axis=1)
+            off = max(off, float(np.abs(found - places - edge).max()))
+        inside = (places.max(axis=0) + size <= (geobox.shape[1], geobox.shape[0])).all()
         if index.crs != geobox.crs or off > OFF or not inside:
             raise GeoductError(
                 f"{scenes.path} is on another grid than {patches.path}: its upper left corner is at "
