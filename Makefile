@@ -32,8 +32,8 @@ RESOLVE := uv pip compile --quiet --universal --python-version 3.11 --generate-h
 lock: $(READY) ## Resolve pyproject.toml anew into requirements.lock, and into those of the images
 	$(RESOLVE) pyproject.toml --all-extras --output-file requirements.lock
 	$(RESOLVE) containers/build.in --output-file containers/build.lock
-	$(RESOLVE) pyproject.toml --constraint requirements.lock --output-file containers/data.lock
-	$(RESOLVE) pyproject.toml --extra finetune --constraint requirements.lock --output-file containers/learn.lock \
+	$(RESOLVE) pyproject.toml --extra dask --constraint requirements.lock --output-file containers/data.lock
+	$(RESOLVE) pyproject.toml --extra dask --extra finetune --constraint requirements.lock --output-file containers/learn.lock \
 	  $(NO_COMPILER) \
 	  $$(sed -n 's/^\([^ =]*\)==[^ ;]* .$$/--no-emit-package \1/p' containers/data.lock) # learn stands upon data
 

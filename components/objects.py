@@ -65,7 +65,7 @@ def fetch(url: str, kind: str | None, manifest_name: str, *, anew: bool = False)
     store = _store()
     with _plain_errors(url, "read"):
         try:
-            text = store.cat_file(f"{url.rstrip('/')}/{manifest_name}")
+            text = _text(store, url, manifest_name)
         except FileNotFoundError:
             _bucket(store, url)
             raise GeoductError(f"{url} is no finished {kind or 'artifact'}: it has no {manifest_name}") from None
@@ -101,13 +101,19 @@ def fetch(url: str, kind: str | None, manifest_name: str, *, anew: bool = False)
 def manifest(url: str, manifest_name: str) -> dict[str, Any] | None:
     """The manifest of the artifact at `url`, if a finished one is there.
 
+    A bucket that may be read and not listed, as public ones often are, denies what it does not have: none is there.
+
     Raises:
-        GeoductError: the store refuses us, or what is there is no manifest.
+        GeoductError: the store does not know us, or what is there is no manifest.
     """
     with _plain_errors(url, "read"):
         try:
-            text = _store().cat_file(f"{url.rstrip('/')}/{manifest_name}")
+            text = _text(_store(), url, manifest_name)
         except FileNotFoundError:
+            return None
+        except PermissionError as error:
+            if _code(error) != "AccessDenied":
+                raise
             return None
     return _parse(text, f"{url.rstrip('/')}/{manifest_name}")
 
@@ -182,6 +188,11 @@ def _store() -> S3FileSystem:
     )
 
 
+def _text(store: S3FileSystem, url: str, name: str) -> bytes:
+    """A small file of an artifact, as a range: for a whole one s3fs asks by HEAD first, which would not say why not."""
+    return bytes(store.cat_file(f"{url.rstrip('/')}/{name}", start=0))
+
+
 def _bucket(store: S3FileSystem, url: str) -> None:
     bucket = url.removeprefix(SCHEME).split("/")[0]
     try:
@@ -240,6 +251,14 @@ _DENIED = {
 _FULL = ("QuotaExceeded", "ServiceQuotaExceeded", "EntityTooLarge", "InsufficientCapacity", "XMinioStorageFull")
 
 
+def _code(error: BaseException) -> str:
+    """What the store calls an error that s3fs has translated, such as AccessDenied; nothing where it does not say."""
+    from botocore.exceptions import ClientError
+
+    cause = error.__cause__
+    return str(cause.response.get("Error", {}).get("Code", "")) if isinstance(cause, ClientError) else ""
+
+
 @contextmanager
 def _plain_errors(url: str, done: str) -> Iterator[None]:
     """What a store refuses, in one sentence without credentials."""
@@ -257,8 +276,7 @@ def _plain_errors(url: str, done: str) -> Iterator[None]:
     except ConnectionError as error:
         raise GeoductError(f"{url} cannot be {done}: {error}") from None
     except (OSError, BotoCoreError) as error:
-        cause = error.__cause__
-        code = cause.response.get("Error", {}).get("Code", "") if isinstance(cause, ClientError) else ""
+        code = _code(error)
         if isinstance(error, PermissionError):
             raise GeoductError(
                 f"{url} cannot be {done}: the store denies it ({_DENIED.get(code) or code or 'forbidden'})"
@@ -267,6 +285,6 @@ def _plain_errors(url: str, done: str) -> Iterator[None]:
             raise GeoductError(f"{url} cannot be {done}: the bucket is full ({code})") from None
         if isinstance(error, FileNotFoundError):
             raise GeoductError(f"{url} cannot be {done}: {error} is not there") from None
-        if isinstance(cause, ClientError) or isinstance(error, BotoCoreError):
+        if isinstance(error.__cause__, ClientError) or isinstance(error, BotoCoreError):
             raise GeoductError(f"{url} cannot be {done}: {code or error}") from None
         raise

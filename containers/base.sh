@@ -41,6 +41,8 @@ image() {
     SOURCE_DATE_EPOCH=0 mmdebstrap --quiet --variant=essential --include="$packages" \
         --dpkgopt='path-exclude=/usr/share/man/*' \
         --dpkgopt='path-exclude=/usr/share/locale/*' \
+        --dpkgopt='path-exclude=/usr/share/info/*' \
+        --dpkgopt='path-exclude=/usr/share/bash-completion/*' \
         --dpkgopt='path-exclude=/usr/share/doc/*' \
         --dpkgopt='path-include=/usr/share/doc/*/copyright' \
         --customize-hook="chroot \"\$1\" dpkg --purge ${MERGE[*]}" \

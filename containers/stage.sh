@@ -36,12 +36,17 @@ site() {
 }
 
 # Takes away what no run needs: what extensions are compiled from, symbols for debuggers, the packages' own tests, the
-# network services of Arrow, which serves here to read and write Parquet, and those of Amazon beside S3 and logging in to it.
+# network services of Arrow, which serves here to read and write Parquet, those of Amazon beside S3 and logging in to it,
+# the time zones, which the base has, and the pictures of dask's dashboard, which works with Bokeh only.
 # Of the types for checkers stay those that are read at run time: by lazy_loader (skimage) and by jsonargparse.
 strip_packages() {
-    find "$1" -type f \( -name '*.a' -o -name '*.h' -o -name '*.hpp' -o -name '*.pyx' -o -name '*.pxd' \) -delete
+    for kind in a h hpp c cc cpp pyx pxd pxi; do
+        find "$1" -type f -name "*.$kind" -delete
+    done
     find "$1" -type f -name '*.pyi' -not -name __init__.pyi -not -path '*/typeshed_client/*' -delete
+    rm -rf "$1"/numpy/distutils "$1"/numpy/f2py
     rm -rf "$1"/pyarrow/*flight* "$1"/pyarrow/libarrow_s3.* "$1"/pyarrow/_s3fs.*
+    rm -rf "$1"/tornado/test "$1"/distributed/http/static "$1"/tzdata/zoneinfo "$1"/pytz/zoneinfo
     if [ -d "$1/botocore/data" ]; then
         find "$1/botocore/data" -mindepth 1 -maxdepth 1 -type d \
             -not -name s3 -not -name sts -not -name sso -not -name sso-oidc -not -name signin -exec rm -r {} +

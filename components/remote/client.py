@@ -42,6 +42,7 @@ EXPIRED = frozenset({400, 401, 403})
 
 HINTS = {
     "NoSuchBucket": "there is no such bucket",
+    "NoSuchKey": "there is no such object",
     "InvalidAccessKeyId": "the server does not know the access key; see AWS_ACCESS_KEY_ID or the profile",
     "SignatureDoesNotMatch": "the secret key is not the access key's; see AWS_SECRET_ACCESS_KEY or the profile",
     "ExpiredToken": "the session of the AWS credentials has expired; get new ones",

@@ -1,22 +1,22 @@
-"""A remote file as Python and its libraries read files: each read is a request for that range."""
+"""Remote files as Python and its libraries read files: each read is a request for that range."""
 
 from __future__ import annotations
 
 import io
+from abc import abstractmethod
 
 from components.remote.client import Client
 
 
-class RemoteFile(io.RawIOBase):
-    """A file over HTTP(S) or on S3, read-only. It asks for its size when it is opened.
+class RangeFile(io.RawIOBase):
+    """A read-only file of `size` bytes whose bytes come from elsewhere, range by range."""
 
-    Raises:
-        RemoteError: it cannot be read, then or later.
-    """
+    def __init__(self, size: int) -> None:
+        self._size, self._at = size, 0
 
-    def __init__(self, client: Client, href: str) -> None:
-        self._client, self._href, self._at = client, href, 0
-        self._size = client.part(href, 0, 0).size
+    @abstractmethod
+    def _range(self, start: int, end: int) -> bytes:
+        """Bytes `start` to `end`, the latter not included; within the file."""
 
     def readable(self) -> bool:
         return True
@@ -33,8 +33,21 @@ class RemoteFile(io.RawIOBase):
 
     def read(self, count: int = -1) -> bytes:
         end = self._size if count < 0 else min(self._at + count, self._size)
-        if end <= self._at:
-            return b""
-        data = self._client.part(self._href, self._at, end - 1).data
-        self._at = end
+        data = self._range(self._at, end) if end > self._at else b""
+        self._at += len(data)
         return data
+
+
+class RemoteFile(RangeFile):
+    """A file over HTTP(S) or on S3. It asks for its size when it is opened.
+
+    Raises:
+        RemoteError: it cannot be read, then or later.
+    """
+
+    def __init__(self, client: Client, href: str) -> None:
+        super().__init__(client.part(href, 0, 0).size)
+        self._client, self._href = client, href
+
+    def _range(self, start: int, end: int) -> bytes:
+        return self._client.part(self._href, start, end - 1).data

@@ -6,7 +6,6 @@ first bytes of a file, where a COG has its header, are kept, so a file read in m
 
 from __future__ import annotations
 
-import io
 import os
 import threading
 from collections import OrderedDict
@@ -25,6 +24,7 @@ from components.gdal import gdal_limits
 from components.remote.access import connect
 from components.remote.client import Client, RemoteError
 from components.remote.earthengine import EarthEngine
+from components.remote.file import RangeFile
 
 PAGE = 16 * 2**10
 """Bytes read at the start of a file. The header of a COG of a whole tile fits in one or two of them."""
@@ -132,46 +132,23 @@ def remote_here(retries: int, timeout: float) -> Remote:
     return Remote(connect(retries, timeout))
 
 
-class _File(io.RawIOBase):
+class _File(RangeFile):
     """A remote file as GDAL reads it: small reads, which are of the header, from pages; large ones as they are."""
 
     def __init__(self, container: _Container) -> None:
+        super().__init__(container.remote.size(container.href))
         self._container = container
         self._remote, self._href = container.remote, container.href
-        self._at = 0
 
-    def readable(self) -> bool:
-        return True
-
-    def seekable(self) -> bool:
-        return True
-
-    def tell(self) -> int:
-        return self._at
-
-    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
-        base = {io.SEEK_SET: 0, io.SEEK_CUR: self._at, io.SEEK_END: self._remote.size(self._href)}[whence]
-        self._at = base + offset
-        return self._at
-
-    def read(self, count: int = -1) -> bytes:
-        size = self._remote.size(self._href)
-        end = size if count < 0 else min(self._at + count, size)
-        if end <= self._at:
-            return b""
+    def _range(self, start: int, end: int) -> bytes:
         try:
-            data = self._read(self._at, end)
+            first, last = start // PAGE, (end - 1) // PAGE
+            if last - first > 1:
+                return self._remote.fetch(self._href, start, end - start)
+            pages = b"".join(self._remote.page(self._href, n) for n in range(first, last + 1))
+            return pages[start - first * PAGE : end - first * PAGE]
         except Exception as error:
             return self._container.failed(error, 0)
-        self._at = end
-        return data
-
-    def _read(self, start: int, end: int) -> bytes:
-        first, last = start // PAGE, (end - 1) // PAGE
-        if last - first > 1:
-            return self._remote.fetch(self._href, start, end - start)
-        pages = b"".join(self._remote.page(self._href, n) for n in range(first, last + 1))
-        return pages[start - first * PAGE : end - first * PAGE]
 
     def get_byte_ranges(self, offsets: Sequence[int], sizes: Sequence[int]) -> list[bytes]:
         """What GDAL asks for at once: the tiles that a window touches, neighbours merged."""

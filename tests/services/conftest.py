@@ -138,4 +138,4 @@ def slurm_state(slurm: None) -> Path:
 def stac() -> Iterator[str]:
     """A STAC API without any collection, unless it was running before; its URL."""
     with service("stac"):
-        yield "http://127.0.0.1:17482"
+        yield f"http://127.0.0.1:{os.environ.get('GEODUCT_STAC_PORT', '17482')}"

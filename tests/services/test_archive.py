@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+import random
 import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -26,6 +28,9 @@ from tests.services.faulty_proxy import Asked, Fault, FaultyProxy, share
 pytestmark = pytest.mark.services
 
 BANDS = ("B02", "B04", "B11")
+KILLS = 10
+SEED = int(os.environ.get("GEODUCT_KILLS_SEED", "4"))
+"""Draws the moments of the kills; another value of the variable draws others."""
 
 
 @pytest.fixture(scope="module")
@@ -111,37 +116,66 @@ def test_the_same_bytes_through_a_network_that_fails(
     assert spoilt >= 0.2 * (len(before_api.log) + len(before_s3.log))
 
 
-@pytest.fixture
-def held(s3: dict[str, str]) -> Iterator[FaultyProxy]:
-    with FaultyProxy(s3["AWS_ENDPOINT_URL"], lambda asked: None) as proxy:
-        yield proxy
+@contextmanager
+def between(api: str, s3: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[FaultyProxy, FaultyProxy]]:
+    """Proxies before the API and before the bucket, which spoil nothing yet."""
+    with FaultyProxy(api, lambda asked: None) as catalog, FaultyProxy(s3["AWS_ENDPOINT_URL"], catalog.script) as bucket:
+        monkeypatch.setenv("AWS_ENDPOINT_URL", bucket.url)
+        yield catalog, bucket
 
 
-@pytest.mark.parametrize("moment", [1, 3, 5, 8, 11, 14, 18, 22, 26, 31])
+@pytest.fixture(scope="module")
+def moments(api: str, s3: dict[str, str], near: SceneCube, tmp_path_factory: pytest.TempPathFactory) -> list[int]:
+    """Ten requests of a run, search and pixels together, drawn by chance: the numbers that they come as."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in s3.items():
+            patch.setenv(name, value)
+        with between(api, s3, patch) as proxies:
+            assert run(proxies[0].url, tmp_path_factory.mktemp("whole"), workers=1).digest == near.digest
+            total = sum(proxy.passed for proxy in proxies)
+    return random.Random(SEED).sample(range(1, total + 1), KILLS)
+
+
+@pytest.mark.parametrize("kill", range(KILLS), ids=[f"seed-{SEED}-kill-{kill}" for kill in range(KILLS)])
 def test_ten_kills(
-    api: str, held: FaultyProxy, near: SceneCube, tmp_path: Path, moment: int, monkeypatch: pytest.MonkeyPatch
+    api: str,
+    s3: dict[str, str],
+    near: SceneCube,
+    tmp_path: Path,
+    moments: list[int],
+    kill: int,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """The bucket holds back its answer to the n-th request; the run is killed then, and started again."""
+    """The answer to the n-th request is held back; the run is killed then, and started again."""
+    told = f"seed {SEED}: killed at request {moments[kill]}, one of {moments}"
 
     def hold(asked: Asked) -> Fault | None:
-        return Fault("stalled") if len(held.log) >= moment else None
+        return Fault("stalled") if len(catalog.log) + len(bucket.log) + 1 >= moments[kill] else None
 
-    held.script = hold
-    monkeypatch.setenv("AWS_ENDPOINT_URL", held.url)
-    words = ["acquire", "--catalog", f"{api}/", "--collection", COLLECTION, "--scenes", str(tmp_path / "scenes.zarr")]
-    words += ["--bands", *BANDS, "--workers", "1"]
-    process = subprocess.Popen([sys.executable, "-m", "components", *words], env={**os.environ})
-    while not held.spoilt:
-        assert process.poll() is None
-    process.send_signal(signal.SIGKILL)
-    process.wait()
-    before, under_way = {asked.path.split("/")[4] for asked, _ in held.log}, held.log[-1][0].path.split("/")[4]
-    held.script, held.log = (lambda asked: None), []
-    assert run(api, tmp_path, workers=1).digest == near.digest
-    # Of the scenes before the one under way nothing is read again, but for one file, read and not yet written.
-    again = {tuple(asked.path.partition("?")[0].split("/")[4:]) for asked, _ in held.log}
-    assert under_way in {scene for scene, *_ in again}
-    assert len([file for scene, *file in again if scene in before - {under_way}]) <= 1
+    with between(api, s3, monkeypatch) as (catalog, bucket):
+        catalog.script = bucket.script = hold
+        words = ["acquire", "--catalog", f"{catalog.url}/", "--collection", COLLECTION, "--bands", *BANDS]
+        words += ["--scenes", str(tmp_path / "scenes.zarr"), "--workers", "1"]
+        process = subprocess.Popen([sys.executable, "-m", "components", *words], env={**os.environ})
+        while not catalog.spoilt and not bucket.spoilt:
+            assert process.poll() is None, told
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+        before = [scene_and_file(asked) for asked, _ in bucket.log]
+        catalog.script = bucket.script = lambda asked: None
+        catalog.log, bucket.log = [], []
+        assert run(catalog.url, tmp_path, workers=1).digest == near.digest, told
+        again = {scene_and_file(asked) for asked, _ in bucket.log}
+    # What was under way is read again. Of the scenes before it nothing is, but for one file, read and not yet written.
+    assert set(before[-1:]) <= again, told
+    done = {scene for scene, _ in before} - {scene for scene, _ in before[-1:]}
+    assert len([file for scene, file in again if scene in done]) <= 1, told
+
+
+def scene_and_file(asked: Asked) -> tuple[str, str]:
+    """What a request to the bucket is for: `/geoduct/archive/<collection>/<scene>/<file>`."""
+    scene, file = asked.path.partition("?")[0].split("/")[4:]
+    return scene, file
 
 
 @pytest.mark.parametrize(

@@ -15,6 +15,7 @@ from components import artifacts
 from components.launch.images import locked
 from components.launch.plan import make_plan
 from components.registry import load
+from tests.services.dask_cluster import cluster
 from tests.services.runs import half_way, run, start
 
 pytestmark = pytest.mark.services
@@ -52,6 +53,16 @@ def test_same_bytes_as_the_host_and_the_image_in_the_provenance(launcher: str, a
     assert there.provenance["image"] == locked("data").reference
     assert here.provenance["image"] is None
     assert (tmp_path / "there.zarr").stat().st_uid == os.getuid()
+
+
+def test_a_dask_cluster_works_for_a_container(launcher: str, archive: Path, tmp_path: Path) -> None:
+    (tmp_path / "cluster").mkdir()
+    with cluster(tmp_path / "cluster") as workers:
+        run("acquire", "--catalog", archive, "--scenes", tmp_path / "there.zarr", "--scheduler", workers.address)
+    run("acquire", "--catalog", archive, "--scenes", tmp_path / "here.zarr", GEODUCT_LAUNCHER="host")
+    here, there = (artifacts.SceneCube.open(tmp_path / name) for name in ("here.zarr", "there.zarr"))
+    assert there.digest == here.digest
+    assert there.provenance["image"] == locked("data").reference
 
 
 def test_refusal_and_exit_code_are_those_of_the_component(launcher: str, archive: Path, tmp_path: Path) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,34 +10,17 @@ import pytest
 
 from components.acquire.understand import band_names, choose_mask, understand
 from components.errors import GeoductError
-from components.remote.client import Client
 from components.search.acquisitions import acquisitions
 from components.search.catalog import find
 from components.search.query import Query
+from tests.components.search.recorded import Recorded, exchange_of
 
 BANDS = band_names(["B02", "B03", "B04", "B08", "B11"])
 
 
-class Recorded(Client):
-    """Answers a search as the service did then; everything else it is asked is an error."""
-
-    def __init__(self, exchange: dict[str, Any]) -> None:
-        super().__init__(retries=0)
-        self.exchange = exchange
-        self.asked: dict[str, Any] = {}
-
-    def fetch(
-        self, url: str, *, method: str = "GET", body: bytes | None = None, headers: Mapping[str, str] | None = None
-    ) -> bytes:
-        assert (method, url) == ("POST", self.exchange["request"]["uri"])
-        self.asked = json.loads(body or b"")
-        answer = self.exchange["response"]
-        return json.dumps({**answer, "links": [x for x in answer["links"] if x["rel"] != "next"]}).encode()
-
-
 def replay(shared_data: Path, tmp_path: Path, name: str, **parameters: Any) -> tuple[list[Any], dict[str, Any]]:
     """Items found, and what the service was asked."""
-    exchange = json.loads((shared_data / "stac_recorded" / "extracted" / f"{name}.json").read_text())
+    exchange = exchange_of(shared_data, name)
     search = {"rel": "search", "method": "POST", "href": exchange["request"]["uri"]}
     landing = {"type": "Catalog", "stac_version": "1.0.0", "conformsTo": [], "links": [search]}
     (tmp_path / "api.json").write_text(json.dumps(landing))
