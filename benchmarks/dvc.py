@@ -30,6 +30,7 @@ ACCOUNT = {
     "AWS_REGION": "default",
 }
 ROUNDS = 3
+NOTHING = "dvc push of nothing"
 SIZE, DATES = 2048, 3
 
 
@@ -70,7 +71,7 @@ def one_round(scenes: Path, folder: Path) -> dict[str, float]:
     store = S3FileSystem(skip_instance_cache=True)
     found = {"s3fs put": seconds(lambda: store.put(str(scenes), f"{prefix}/plain", recursive=True))}
     found["dvc push"] = seconds(lambda: dvc(project, "push"))
-    found["dvc push of nothing"] = seconds(lambda: dvc(project, "push"))
+    found[NOTHING] = seconds(lambda: dvc(project, "push"))
     shutil.rmtree(project / "scenes.zarr")
     shutil.rmtree(project / ".dvc" / "cache")
     found["s3fs get"] = seconds(lambda: store.get(f"{prefix}/plain", str(folder / "plain"), recursive=True))
@@ -103,7 +104,8 @@ def main() -> None:
     medians = {name: statistics.median(found[name] for found in rounds) for name in rounds[0]}
     for name, taken in medians.items():
         plain = medians["s3fs get" if name in ("s3fs get", "dvc pull") else "s3fs put"]
-        print(f"{name:<44}{taken:>10.2f}{size / taken:>10.0f}{taken / plain:>10.2f}")
+        speed = "" if name == NOTHING else f"{size / taken:.0f}"
+        print(f"{name:<44}{taken:>10.2f}{speed:>10}{taken / plain:>10.2f}")
 
 
 if __name__ == "__main__":

@@ -139,8 +139,8 @@ def test_what_it_understands_in_iceland(experiment: dict[str, Any], exchange: di
     grid = grid_of([step.scenes[0] for step in steps], area, given["resolution"], given["crs"])
     west, south, east, north = Transformer.from_crs(4326, 32627, always_xy=True).transform_bounds(*given["bbox"])
     assert (grid.crs.epsg if grid.crs else None, grid.resolution.x, grid.resolution.y) == (32627, 10, -10)
-    outside = (west - grid.boundingbox.left, south - grid.boundingbox.bottom)
-    outside += (grid.boundingbox.right - east, grid.boundingbox.top - north)
+    box = grid.boundingbox
+    outside = (west - box.left, south - box.bottom, box.right - east, box.top - north)
     assert all(0 <= metres < 15 for metres in outside), outside
-    assert [value % 10 for value in grid.boundingbox] == [0, 0, 0, 0]
+    assert [value % 10 for value in box] == [0, 0, 0, 0]
     assert client.wanted == set()

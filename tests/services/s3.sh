@@ -65,6 +65,9 @@ osd pool default pg autoscale mode = off
 osd crush chooseleaf type = 0
 mon allow pool size one = true
 mon warn on pool no redundancy = false
+# a share of the disk that is large on a full one; what the monitor keeps is small
+mon data avail crit = 0
+mon data avail warn = 0
 mon max pg per osd = 1000
 # made for a start within seconds and a small machine
 paxos propose interval = 0.01
@@ -94,19 +97,25 @@ rgw data = $state/rgw
 CONF
 }
 
+# Start a daemon; if it refuses, its own words say why.
+daemon() {
+    "$@" >> "$state/log/start.log" 2>&1 && return
+    fail "$1 did not start: $(grep -v '^$' "$state/log/start.log" | tail -n 2 | tr '\n' ' ')"
+}
+
 start_cluster() {
     local fsid
     fsid=$(awk '$1 == "fsid" { print $3 }' "$CEPH_CONF")
     ceph-authtool --create-keyring "$state/keyring" --gen-key -n mon. > /dev/null
     monmaptool --create --clobber --fsid "$fsid" --addv a "[v2:127.0.0.1:$monitor]" "$state/monmap" > /dev/null
     ceph-mon --mkfs -i a --monmap "$state/monmap" --keyring "$state/keyring"
-    ceph-mon -i a 2>> "$state/log/start.log"
+    daemon ceph-mon -i a
     local uuid
     uuid=$(cat /proc/sys/kernel/random/uuid)
     ceph osd new "$uuid" > /dev/null
     ceph-osd --mkfs -i 0 --osd-uuid "$uuid" > /dev/null 2>> "$state/log/start.log"
-    ceph-osd -i 0 >> "$state/log/start.log" 2>&1
-    radosgw -n client.rgw >> "$state/log/start.log" 2>&1
+    daemon ceph-osd -i 0
+    daemon radosgw -n client.rgw
 }
 
 user() { radosgw-admin user create --uid "$1" --display-name "$1" --access-key "$1" --secret-key "$1-secret" > /dev/null; }
