@@ -3,11 +3,11 @@ that Geoduct made itself by masked autoencoding on the same archive, and from ch
 
 From the sample archive to the scores nothing is taken from elsewhere. Both arms share patches, labels, settings and
 seeds, and differ in the backbone's first weights alone; a seed draws the labelled blocks, the head's weights and the
-order. Pre-training sees the images of the train split, no label, and nothing of the test split, on which both are
-judged. Each arm learns at the rate of a short list that served it best on the val split with the first seed: what suits
-weights that have learned something is not what suits chance. A folder that holds some of the results already is gone on
-with: `python -m benchmarks.pretraining --folder X`. It takes about half an hour of one core, so `make bench` leaves it
-out.
+order. Pre-training sees the land of the train split, as the patches show it and on each date by itself, no label, and
+nothing of the test split, on which both are judged. Each arm learns at the rate of a short list that served it best on
+the val split with the first seed: what suits weights that have learned something is not what suits chance. A folder
+that holds some of the results already is gone on with: `python -m benchmarks.pretraining --folder X`. It takes about
+half an hour of one core, so `make bench` leaves it out.
 """
 
 from __future__ import annotations
@@ -32,6 +32,9 @@ SCORES = ("macro_f1", "miou", "accuracy")
 RATES = (1e-3, 3e-3, 6e-3)
 TOKEN, WIDTH, DEPTH, HEADS = 8, 96, 4, 4
 BACKBONE = "prithvi_eo_v2_tiny_tl"
+STRIDE = 27
+"""Distance between the windows that pre-training cuts from the dates, in pixels: no multiple of a token's edge, so that
+tokens hold the land's borders at every place of theirs."""
 
 
 def config(bands: list[str], classes: int, size: int, epochs: int) -> dict[str, Any]:
@@ -128,7 +131,11 @@ def learn(folder: Path, patches: Path, arguments: argparse.Namespace) -> dict[st
         folder / "weights",
         lambda: pretrain(
             patches,
+            folder / "scenes",
             folder / "weights",
+            stride=STRIDE,
+            # On one scale for all, ice and cloud would outweigh what tells one field from another.
+            even_tokens=True,
             backbone=BACKBONE,
             token=TOKEN,
             width=WIDTH,

@@ -110,6 +110,14 @@ class PatchReader:
         """Patches in a full shard of the images."""
         return self.image.patches_per_shard
 
+    def read(self, patch: int, image: NDArray[Any], label: NDArray[Any]) -> None:
+        """Read one patch into `image` (band, y, x) and `label` (y, x), both as stored.
+
+        Raises as `PatchArray.read` does.
+        """
+        self.image.read(patch, image)
+        self.label.read(patch, label)
+
     def read_into(self, patches: NDArray[np.integer[Any]], images: NDArray[Any], labels: NDArray[Any]) -> None:
         """Read `patches` (n,) into `images` (n, band, y, x) and `labels` (n, y, x), both as stored.
 

@@ -260,8 +260,7 @@ class PatchLoader:
         arranged = np.empty((len(self.bands), *image.shape[1:]), np.uint16)
         all_bands = self.bands == self.reader.bands
         for position, (patch, turn) in enumerate(zip(patches.tolist(), turns.tolist(), strict=True)):
-            self.reader.image.read(patch, image)
-            self.reader.label.read(patch, label)
+            self.reader.read(patch, image, label)
             pixels = image
             if turn or not all_bands:
                 # Turned as uint16 and band by band: to normalise a turned view takes up to four times as long.

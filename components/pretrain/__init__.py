@@ -4,21 +4,24 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Annotated, Literal
 
-from components.contract import Ge, Gt, Input, Lt, Output, Unit, component
+from components.contract import Ge, Gt, Input, Le, Lt, Output, Unit, component
 from components.ranks import ALONE, Ranks
 
 if TYPE_CHECKING:
-    from components.artifacts import PatchSet, Weights
+    from components.artifacts import PatchSet, SceneCube, Weights
 
 
 @component(image="learn", resumable=True, ranks="devices")
 def pretrain(
     patches: Input[PatchSet],
+    scenes: Input[SceneCube] | None,
     weights: Output[Weights],
     ranks: Ranks = ALONE,
     *,
     backbone: str = "prithvi_eo_v2_tiny_tl",
     bands: tuple[str, ...] | None = None,
+    stride: Annotated[int | None, Ge(1), Unit("pixels")] = None,
+    min_clear: Annotated[float, Gt(0), Le(1)] = 0.75,
     token: Annotated[int, Ge(1), Unit("pixels")] = 16,
     width: Annotated[int | None, Ge(16)] = None,
     depth: Annotated[int | None, Ge(1)] = None,
@@ -49,14 +52,21 @@ def pretrain(
     is not looked at, so that a later comparison on it is fair. Beside the weights lie `history.csv` and
     `reconstructions.png`: patches of the val split as they are, as the network sees them, and as it completes them.
 
+    With --scenes it also learns from single dates of the land under the train split's patches, each date with few
+    enough clouds being one more image; what is not clear in it is painted as nodata is, as the band's mean.
+
     A run that was killed or asked to stop goes on after its last checkpoint, and several ranks share each epoch, as
     with train.
 
     Args:
         patches: the images; their labels are not used
+        scenes: single dates to learn from besides; those that the patches' composite was made of, on the same grid
         weights: the pre-trained backbone
         backbone: name in TerraTorch's registry, of the Prithvi family; its size is that of the name unless given
         bands: that it is to see, in order, by Sentinel-2's names or TerraTorch's; all as stored by default
+        stride: distance between windows cut from the scenes, all of whose pixels train patches cover; less than the
+            patches' size makes them overlap; the patches' own places by default
+        min_clear: least share of a window's pixels that a date has to show clearly
         token: edge of the squares into which an image is cut; it has to divide the patches' size
         width: features of a token, a multiple of 16
         depth: transformer blocks
@@ -66,7 +76,7 @@ def pretrain(
         decoder_heads: of attention in the painter
         mask_ratio: share of the tokens that is hidden
         even_tokens: paint each token on its own scale, mean 0 and variance 1, which puts detail before brightness
-        epochs: passes over the train split
+        epochs: passes over the train split and the windows of the scenes
         batch_size: patches in a batch of one rank
         learning_rate: the largest that the cosine schedule reaches
         weight_decay: of the optimiser, AdamW
@@ -91,7 +101,17 @@ def pretrain(
     from components.pretrain.picture import draw
     from components.storage import remove
 
-    data = Images(patches, bands=bands, batch_size=batch_size, augment=augment, workers=workers, seed=seed)
+    data = Images(
+        patches,
+        scenes=scenes,
+        stride=stride,
+        min_clear=min_clear,
+        bands=bands,
+        batch_size=batch_size,
+        augment=augment,
+        workers=workers,
+        seed=seed,
+    )
     sizes = arguments_of(token=token, width=width, depth=depth, heads=heads, patch=patches.size)
     painter = {"decoder_embed_dim": decoder_width, "decoder_depth": decoder_depth, "decoder_num_heads": decoder_heads}
     folder = weights.path / "checkpoints"
@@ -124,11 +144,12 @@ def pretrain(
         best = load_file(fitted.weights)
         network.load_state_dict(best)
         draw(network.cpu().eval(), data, weights.path / "reconstructions.png", seed)
+    dates = f" and the SceneCube {scenes.digest}" if scenes else ""
     told = Pretraining(
         backbone=backbone,
         bands=terratorch_names(data.bands),
         size=patches.size,
-        origin=Origin(f"pretrained by Geoduct on the PatchSet {patches.digest}"),
+        origin=Origin(f"pretrained by Geoduct on the PatchSet {patches.digest}{dates}"),
         arguments=sizes,
         statistics={
             name: {key: patches.statistics[band][key] for key in ("mean", "std")}

@@ -16,7 +16,10 @@ from components.artifacts.nomenclature import IGNORE
 from components.errors import STOPPED, GeoductError, Halted
 from components.finetune.weights import load_backbone
 from components.pretrain import pretrain
+from components.pretrain.looks import Looks
 from tests.components.finetune.backbones import prithvi
+from tests.components.pretrain.worlds import dates, scenecube
+from tests.components.pretrain.worlds import patchset as patchset_of_scenes
 from tests.components.train.worlds import patchset
 
 SMALL: dict[str, Any] = {
@@ -51,7 +54,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> PatchSet:
 @pytest.fixture(scope="module")
 def whole(world: PatchSet, tmp_path_factory: pytest.TempPathFactory) -> Weights:
     path = tmp_path_factory.mktemp("whole") / "weights"
-    pretrain(world.path, path, **SMALL)
+    pretrain(world.path, weights=path, **SMALL)
     return Weights.open(path)
 
 
@@ -61,7 +64,7 @@ def history(weights: Weights) -> list[dict[str, float]]:
 
 
 def test_unlabelled_images_are_learned_from(world: PatchSet, tmp_path: Path) -> None:
-    pretrain(world.path, tmp_path / "weights", **{**SMALL, "epochs": 12})
+    pretrain(world.path, weights=tmp_path / "weights", **{**SMALL, "epochs": 12})
     rows = history(Weights.open(tmp_path / "weights"))
     assert [row["epoch"] for row in rows] == list(range(12))
     # About 1 is what a network gets that always answers with the mean of the standardised images.
@@ -115,23 +118,45 @@ def test_a_stopped_run_ends_as_if_it_had_not_been(
     (tmp_path / "stop").touch()
     monkeypatch.setenv("GEODUCT_STOP_FILE", str(tmp_path / "stop"))
     with pytest.raises(Halted, match="pretrain: stopped in epoch 1 of 3, after batch 1 of 6") as halt:
-        pretrain(world.path, tmp_path / "weights", **SMALL)
+        pretrain(world.path, weights=tmp_path / "weights", **SMALL)
     assert halt.value.code == STOPPED
     assert not (tmp_path / "weights").exists()
     monkeypatch.delenv("GEODUCT_STOP_FILE")
-    pretrain(world.path, tmp_path / "weights", **SMALL)
+    pretrain(world.path, weights=tmp_path / "weights", **SMALL)
     assert Weights.open(tmp_path / "weights").digest == whole.digest
+
+
+def test_single_dates_are_learned_from_and_named_and_a_stopped_run_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    patches, scenes = patchset_of_scenes(tmp_path), scenecube(tmp_path / "scenes", *dates())
+    given: dict[str, Any] = {**SMALL, "scenes": scenes.path, "batch_size": 32, "epochs": 2}
+    pretrain(patches.path, weights=tmp_path / "whole", **given)
+    whole = Weights.open(tmp_path / "whole")
+    assert whole.pretraining.origin.text == (
+        f"pretrained by Geoduct on the PatchSet {patches.digest} and the SceneCube {scenes.digest}"
+    )
+    pretrain(patches.path, weights=tmp_path / "without", **{**given, "scenes": None})
+    assert Weights.open(tmp_path / "without").digest != whole.digest
+    (tmp_path / "stop").touch()
+    monkeypatch.setenv("GEODUCT_STOP_FILE", str(tmp_path / "stop"))
+    count = len(patches.indices("train")) + len(Looks(patches, scenes, stride=None, least=0.75).windows)
+    with pytest.raises(Halted, match=f"stopped in epoch 1 of 2, after batch 1 of {-(-count // 32)}"):
+        pretrain(patches.path, weights=tmp_path / "stopped", **given)
+    monkeypatch.delenv("GEODUCT_STOP_FILE")
+    pretrain(patches.path, weights=tmp_path / "stopped", **given)
+    assert Weights.open(tmp_path / "stopped").digest == whole.digest
 
 
 @pytest.mark.slow
 def test_two_ranks_share_the_patches(world: PatchSet, tmp_path: Path) -> None:
-    pretrain(world.path, tmp_path / "weights", **{**SMALL, "devices": 2, "epochs": 2})
+    pretrain(world.path, weights=tmp_path / "weights", **{**SMALL, "devices": 2, "epochs": 2})
     rows = history(Weights.open(tmp_path / "weights"))
     assert rows[-1]["val_loss"] < rows[0]["val_loss"]
 
 
 def test_tokens_on_their_own_scale(world: PatchSet, tmp_path: Path) -> None:
-    pretrain(world.path, tmp_path / "weights", **{**SMALL, "even_tokens": True, "epochs": 1, "bands": ("RED",)})
+    pretrain(world.path, weights=tmp_path / "weights", **{**SMALL, "even_tokens": True, "epochs": 1, "bands": ("RED",)})
     weights = Weights.open(tmp_path / "weights")
     assert weights.pretraining.bands == ("RED",)
     assert (weights.path / "reconstructions.png").is_file()
@@ -152,7 +177,7 @@ def test_tokens_on_their_own_scale(world: PatchSet, tmp_path: Path) -> None:
 )
 def test_bad_input(world: PatchSet, tmp_path: Path, changes: dict[str, Any], words: str) -> None:
     with pytest.raises(GeoductError) as refusal:
-        pretrain(world.path, tmp_path / "weights", **{**SMALL, **changes})
+        pretrain(world.path, weights=tmp_path / "weights", **{**SMALL, **changes})
     assert words in str(refusal.value)
     assert "\n" not in str(refusal.value)
     assert not (tmp_path / "weights").exists()
