@@ -13,15 +13,11 @@ from tempfile import TemporaryDirectory
 from typing import Any, NoReturn
 
 from components.errors import GeoductError
-
-
-class _Parser(ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        raise GeoductError(f"{self.prog.removeprefix('python -m ')}: {message}")
+from components.flags import Parser
 
 
 def _parser() -> ArgumentParser:
-    parser = _Parser(prog="python -m pipelines", description=__doc__, allow_abbrev=False)
+    parser = Parser(prog="python -m pipelines", description=__doc__, allow_abbrev=False)
     commands = parser.add_subparsers(dest="command", required=True, metavar="compile | run | submit")
 
     def command(name: str, text: str) -> ArgumentParser:

@@ -86,7 +86,7 @@ def _check(words: list[str]) -> int:
 
 def _container(words: list[str]) -> int:
     from components import storage
-    from components.__main__ import parse
+    from components.flags import parse
     from components.hpc.contained import TOOLS, tool_plan
     from components.launch import apptainer
     from components.launch.plan import make_plan

@@ -5,16 +5,11 @@ from __future__ import annotations
 import shlex
 from argparse import REMAINDER, ArgumentParser, ArgumentTypeError
 from pathlib import Path
-from typing import NoReturn
 
 from components.errors import GeoductError
+from components.flags import Parser
 from components.launch.plan import Mount
 from components.scaling.study import TIMES, keep, kept, measure, outstanding, plan, prepare, words_of
-
-
-class _Parser(ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        raise GeoductError(f"scaling: {message}")
 
 
 def _ranks(text: str) -> tuple[int, ...]:
@@ -25,7 +20,7 @@ def _ranks(text: str) -> tuple[int, ...]:
 
 
 def _parser() -> ArgumentParser:
-    parser = _Parser(
+    parser = Parser(
         prog="geoduct scaling",
         description="Train for a few steps with several numbers of ranks, once with the whole batch constant (strong "
         "scaling) and once with the batch of each rank (weak), and say how efficient that is and where the time goes. "

@@ -11,8 +11,8 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from components.__main__ import parse
 from components.errors import STOPPED, GeoductError, nearest
+from components.flags import parse
 from components.launch.plan import command_line
 from components.progress import TIMES_FILE, TIMES_STEPS, say
 from components.registry import load

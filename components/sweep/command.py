@@ -5,9 +5,9 @@ from __future__ import annotations
 import os
 from argparse import ArgumentParser
 from pathlib import Path
-from typing import NoReturn
 
 from components.errors import GeoductError
+from components.flags import Parser
 from components.launch.plan import Mount, make_plan
 from components.registry import load
 from components.sweep.plan import arguments, example, read
@@ -16,13 +16,8 @@ WORKER = "GEODUCT_WORKER"
 """Environment variable: the number of this worker, so that those which start at once do not try the same."""
 
 
-class _Parser(ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        raise GeoductError(f"sweep: {message}")
-
-
 def _parser() -> ArgumentParser:
-    parser = _Parser(
+    parser = Parser(
         prog="geoduct sweep",
         description="Search parameters of train or finetune. Start it as often as there are devices, with the same "
         "folder: the workers share its trials. A trial whose worker dies is tried again by another one.",

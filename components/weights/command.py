@@ -41,8 +41,8 @@ def main(words: list[str]) -> int:
 
 
 def _run(function: Callable[..., None], first: str, words: list[str]) -> int:
-    from components.__main__ import parse
     from components.contract import describe
+    from components.flags import parse
     from components.launch import chosen, launch, preview
     from components.run import run
 

@@ -14,9 +14,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from components.__main__ import parse
 from components.artifacts import LabelMap
 from components.errors import GeoductError
+from components.flags import parse
 from tests.components.toys import resumable, toys
 from tests.makers import labelmap
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import yaml
 
-from components.__main__ import parse
+from components.flags import parse
 from components.registry import COMPONENTS, load
 from tests.conftest import ROOT
 
