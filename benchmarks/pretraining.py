@@ -191,10 +191,11 @@ def summary(found: dict[str, list[dict[str, Any]]]) -> dict[str, Any]:
 
 def table(told: dict[str, Any]) -> str:
     """The scores as one prints them."""
-    lines = [f"{'test split':<12}{'from chance':>24}{'pre-trained':>24}{'gain':>9}   95 % over seeds (t)"]
+    wide = 6 * max(len(told[SCORES[0]][arm]) for arm in ARMS) + 6
+    lines = [f"{'test split':<12}{'from chance':>{wide}}{'pre-trained':>{wide}}{'gain':>9}   95 % over seeds (t)"]
     for score in SCORES:
         row = told[score]
-        arms = "".join(f"{' '.join(f'{value:.3f}' for value in row[arm]):>24}" for arm in ARMS)
+        arms = "".join(f"{' '.join(f'{value:.3f}' for value in row[arm]):>{wide}}" for arm in ARMS)
         low, high = row.get("gain_interval", (float("nan"),) * 2)
         lines.append(f"{score:<12}{arms}{row['gain']:>+9.3f}   {low:+.3f} to {high:+.3f}")
     lines.append(
