@@ -7,7 +7,7 @@ order. Pre-training sees the land of the train split, as the patches show it and
 nothing of the test split, on which both are judged. Each arm learns at the rate of a short list that served it best on
 the val split with the first seed: what suits weights that have learned something is not what suits chance. A folder
 that holds some of the results already is gone on with: `python -m benchmarks.pretraining --folder X`. It takes about
-half an hour of one core, so `make bench` leaves it out.
+an hour of one core, so `make bench` leaves it out.
 """
 
 from __future__ import annotations
