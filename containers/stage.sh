@@ -44,7 +44,7 @@ strip_packages() {
         find "$1" -type f -name "*.$kind" -delete
     done
     find "$1" -type f -name '*.pyi' -not -name __init__.pyi -not -path '*/typeshed_client/*' -delete
-    rm -rf "$1"/numpy/distutils "$1"/numpy/f2py
+    rm -rf "$1"/numpy/distutils
     rm -rf "$1"/pyarrow/*flight* "$1"/pyarrow/libarrow_s3.* "$1"/pyarrow/_s3fs.*
     rm -rf "$1"/tornado/test "$1"/distributed/http/static "$1"/tzdata/zoneinfo "$1"/pytz/zoneinfo
     if [ -d "$1/botocore/data" ]; then

@@ -81,6 +81,15 @@ def test_size_of_data(images: Path) -> None:
     assert read_lock(images)["data"].bytes < 650e6
 
 
+def test_what_was_left_out_is_not_missed(images: Path) -> None:
+    probe = (
+        "from numpy import *; from scipy import *; import distributed, pandas, pyarrow.dataset, pytz, zoneinfo;"
+        "print(zoneinfo.ZoneInfo('Europe/Rome'), pytz.timezone('Europe/Rome'), pandas.Timestamp.now('Asia/Tokyo').tz)"
+    )
+    told = docker("run", "--rm", *ODD_USER, read_lock(images)["data"].reference, "python", "-c", probe)
+    assert told.split() == ["Europe/Rome", "Europe/Rome", "Asia/Tokyo"]
+
+
 def test_read_only_root_any_user_any_home(image: Image) -> None:
     said = docker("run", "--rm", *ODD_USER, image.reference, "geoduct", "--help")
     assert "usage: geoduct" in said
