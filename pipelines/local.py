@@ -42,8 +42,6 @@ RECORDS = ".kubeflow"
 
 _COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 _SAID = re.compile(r"^\s*geoduct: (.+)$")
-_BEGUN = re.compile(r"Executing task '([^']+)'$")
-_FINISHED = re.compile(r"Task '([^']+)' finished with status ")
 
 
 def run_locally(pipeline: Pipeline, values: Mapping[str, Any], root: str, *, cache: bool) -> dict[str, Any]:
@@ -80,13 +78,13 @@ def run_locally(pipeline: Pipeline, values: Mapping[str, Any], root: str, *, cac
         }
         try:
             began = int(time.time())
-            answer, said, open_tasks = _work(request, records / "answer.json")
+            answer, said = _work(request, records / "answer.json")
         finally:
             _remove_containers(client)
             storage.remove(work)
         if "error" in answer:
             error = " ".join(_COLOUR.sub("", answer["error"]).split())
-            raise GeoductError(f"pipeline {pipeline.name} failed: {_reason(client, error, said, open_tasks, began)}")
+            raise GeoductError(f"pipeline {pipeline.name} failed: {_reason(client, error, said, began)}")
     outputs: dict[str, Any] = answer["outputs"]
     for name in pipeline.outputs:
         for path in _paths(outputs.get(name)):
@@ -141,11 +139,8 @@ def _forget_removed(cache: Path) -> None:
             entry.unlink()
 
 
-def _work(request: Mapping[str, Any], answer: Path) -> tuple[dict[str, Any], list[str], list[str]]:
-    """Let the worker do it, passing on what it prints.
-
-    Returns its answer, what components said, and the tasks that began and did not finish.
-    """
+def _work(request: Mapping[str, Any], answer: Path) -> tuple[dict[str, Any], list[str]]:
+    """Let the worker do it, passing on what it prints; returns its answer and what components said last."""
     storage.remove(answer)
     worker = subprocess.Popen(
         [sys.executable, "-m", "pipelines.worker", str(answer)],
@@ -157,7 +152,6 @@ def _work(request: Mapping[str, Any], answer: Path) -> tuple[dict[str, Any], lis
         start_new_session=True,  # an interrupt is for us to handle: the runner would go on with the next task
     )
     said: list[str] = []
-    open_tasks: list[str] = []
     assert worker.stdin is not None and worker.stdout is not None
     try:
         with worker.stdin as stdin:
@@ -167,10 +161,6 @@ def _work(request: Mapping[str, Any], answer: Path) -> tuple[dict[str, Any], lis
             print(plain, end="", flush=True)
             if found := _SAID.match(plain):
                 said.append(found[1].strip())
-            elif found := _BEGUN.search(plain.rstrip()):
-                open_tasks.append(found[1])
-            elif (found := _FINISHED.search(plain)) and found[1] in open_tasks:
-                open_tasks.remove(found[1])
         worker.wait()
     finally:
         if worker.poll() is None:
@@ -180,7 +170,7 @@ def _work(request: Mapping[str, Any], answer: Path) -> tuple[dict[str, Any], lis
     if not answer.exists():
         raise GeoductError(f"Kubeflow's local runner ended with exit code {worker.returncode} and no answer")
     found_answer: dict[str, Any] = json.loads(answer.read_text())
-    return found_answer, said, open_tasks
+    return found_answer, said
 
 
 def _mine() -> dict[str, str | list[str] | bool]:
@@ -198,13 +188,10 @@ def _remove_containers(client: DockerClient) -> None:
                 container.remove(force=True)
 
 
-def _reason(client: DockerClient, error: str, said: Sequence[str], open_tasks: Sequence[str], since: int) -> str:
+def _reason(client: DockerClient, error: str, said: Sequence[str], since: int) -> str:
     """Why a run failed: the engine knows of memory, the component of all else; failing both, the runner's words."""
-    found = re.search(r"Inner task failed: '([^']+)'", error)
-    # The runner takes a container that went away before it asked for the exit code for one that succeeded, and stumbles
-    # over the outputs that are not there without a word of the task.
-    task = found[1] if found else open_tasks[0] if len(open_tasks) == 1 else ""
-    where = f"{task}: " if task else ""
+    task = re.search(r"Inner task failed: '([^']+)'", error)
+    where = f"{task[1]}: " if task else ""
     happened = client.events(decode=True, since=since, until=int(time.time()) + 1, filters={**_mine(), "event": "oom"})
     if any(happened):
         limit = os.environ.get("GEODUCT_MEMORY")

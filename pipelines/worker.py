@@ -1,4 +1,8 @@
-"""The process in which Kubeflow's local runner works: `python -m pipelines.worker <answer>`, the request on stdin."""
+"""The process in which Kubeflow's local runner works: `python -m pipelines.worker <answer>`, the request on stdin.
+
+The runner lets the engine remove each container as soon as it ends, and takes one that is gone before it asked for the
+exit code for a success; so containers are run here in its place, and removed once that is known.
+"""
 
 from __future__ import annotations
 
@@ -7,14 +11,18 @@ import logging
 import sys
 import warnings
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from kfp import dsl, local
+from kfp.local import docker_task_handler
 
 from pipelines.arguments import named
 from pipelines.cluster import Cluster
 from pipelines.compiling import images
 from pipelines.graph import graph
+
+if TYPE_CHECKING:
+    from docker import DockerClient
 
 HERE = Cluster(branches=2)
 """No limits and no second tries: a machine that fails once does so again. The runner has at most two branches on."""
@@ -40,6 +48,17 @@ def work(request: dict[str, Any]) -> dict[str, Any]:
     return {"outputs": {name: _plain(value) for name, value in task.outputs.items()}}
 
 
+def run_container(client: DockerClient, image: str, command: list[str], volumes: dict[str, Any], **options: Any) -> int:
+    """Run one task, passing on what it prints, and return its exit code; the image is there."""
+    container = client.containers.run(image=image, command=command, volumes=volumes, detach=True, **options)
+    try:
+        for printed in container.logs(stream=True):
+            print(printed.decode(errors="replace"), end="", flush=True)
+        return int(container.wait()["StatusCode"])
+    finally:
+        container.remove(force=True)
+
+
 def _plain(value: Any) -> Any:
     if isinstance(value, list):
         return [_plain(one) for one in value]
@@ -48,6 +67,7 @@ def _plain(value: Any) -> Any:
 
 if __name__ == "__main__":
     warnings.simplefilter("ignore")
+    docker_task_handler.run_docker_container = run_container
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stdout)  # else cached tasks are not told
     answer = work(json.load(sys.stdin))
     Path(sys.argv[1]).write_text(json.dumps(answer))
