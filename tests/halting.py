@@ -34,7 +34,7 @@ def _run(word: str, *arguments: str) -> None:
             os.kill(os.getpid(), signal.SIGSTOP)
         return count
 
-    sys.stderr.write = watched  # type: ignore[method-assign]  # a stream of its own would lose what tqdm already holds
+    sys.stderr.write = watched  # type: ignore[method-assign]  # also for those who hold the stream already
     sys.argv[1:] = arguments
     main()
 
