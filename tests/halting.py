@@ -34,7 +34,7 @@ def _run(word: str, *arguments: str) -> None:
             os.kill(os.getpid(), signal.SIGSTOP)
         return count
 
-    sys.stderr.write = watched  # type: ignore[method-assign]  # also for those who hold the stream already
+    sys.stderr.write = watched  # type: ignore[method-assign]  # print and tqdm look it up anew each time
     sys.argv[1:] = arguments
     main()
 

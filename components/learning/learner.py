@@ -57,8 +57,7 @@ class Learner(LightningModule):
     @property
     def datamodule(self) -> Any:
         """The data of the run; there once it is fitted."""
-        trainer: Any = self.trainer  # Lightning sets its datamodule without declaring it
-        return trainer.datamodule
+        return self.trainer.datamodule  # type: ignore[attr-defined]  # Lightning sets it without declaring it
 
     @abstractmethod
     def trained(self) -> nn.Module:
