@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Any
 
-import yaml
 from kfp import kubernetes
 from kfp.dsl import PipelineTask
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -13,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from components.errors import GeoductError, nearest
 from components.kubeflow import IDENTIFY
 from components.registry import COMPONENTS
+from pipelines.sections import read_yaml
 
 FILE = Path(__file__).with_name("cluster.yaml")
 
@@ -113,12 +113,7 @@ def read_cluster(path: Path = FILE) -> Cluster:
     Raises:
         GeoductError: it cannot be read, or a field is unknown (the nearest is named) or of the wrong form.
     """
-    try:
-        found = yaml.safe_load(path.read_text())
-    except OSError as error:
-        raise GeoductError(f"{path} cannot be read: {error.strerror}") from None
-    except yaml.YAMLError as error:
-        raise GeoductError(f"{path} is not YAML: {' '.join(str(error).split())}") from None
+    found = read_yaml(path)
     try:
         cluster = Cluster.model_validate(found)
     except ValidationError as error:

@@ -12,18 +12,27 @@ from components.errors import GeoductError, nearest
 from components.spec import Spec
 
 
-def read_sections(file: Path, remedy: str = "") -> dict[str, Any]:
-    """The sections as written; `remedy` ends the sentence if the file cannot be read.
+def read_yaml(file: Path, remedy: str = "") -> Any:
+    """What a YAML file holds; `remedy` ends the sentence if the file cannot be read.
 
     Raises:
-        GeoductError: it cannot be read, or is no mapping.
+        GeoductError: it cannot be read, or is no YAML.
     """
     try:
-        found = yaml.safe_load(file.read_text())
+        return yaml.safe_load(file.read_text())
     except OSError as error:
         raise GeoductError(f"{file} cannot be read: {error.strerror}{remedy}") from None
     except yaml.YAMLError as error:
         raise GeoductError(f"{file} is not YAML: {' '.join(str(error).split())}") from None
+
+
+def read_sections(file: Path, remedy: str = "") -> dict[str, Any]:
+    """The sections as written; `remedy` as for `read_yaml`.
+
+    Raises:
+        GeoductError: it cannot be read, or is no mapping.
+    """
+    found = read_yaml(file, remedy)
     if not isinstance(found, dict):
         raise GeoductError(f"{file} holds {type(found).__name__}; expected a mapping of components to parameters")
     return found

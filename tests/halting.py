@@ -6,6 +6,7 @@ while it says the line, as it would on Ctrl-Z, and goes on by SIGCONT.
 
 from __future__ import annotations
 
+import io
 import os
 import signal
 import subprocess
@@ -24,17 +25,22 @@ def wait(process: subprocess.Popen[str]) -> None:
     assert found.si_code == os.CLD_STOPPED, f"it ended without a halt: {process.communicate()}"
 
 
-def _run(word: str, *arguments: str) -> None:
-    write = sys.stderr.write
+class _Watched(io.TextIOWrapper):
+    """The standard error of a process that stands still once it has said a word."""
 
-    def watched(text: str) -> int:
-        count = write(text)
-        if word in text:
-            sys.stderr.flush()
+    def __init__(self, word: str) -> None:
+        super().__init__(sys.stderr.buffer, encoding="utf-8", write_through=True)
+        self._word = word
+
+    def write(self, text: str) -> int:
+        count = super().write(text)
+        if self._word in text:
             os.kill(os.getpid(), signal.SIGSTOP)
         return count
 
-    sys.stderr.write = watched  # type: ignore[method-assign]  # print and tqdm look it up anew each time
+
+def _run(word: str, *arguments: str) -> None:
+    sys.stderr = _Watched(word)
     sys.argv[1:] = arguments
     main()
 

@@ -57,7 +57,8 @@ class Learner(LightningModule):
     @property
     def datamodule(self) -> Any:
         """The data of the run; there once it is fitted."""
-        return self.trainer.datamodule  # type: ignore[attr-defined]  # Lightning sets it without declaring it
+        trainer: Any = self.trainer  # Lightning sets its datamodule without declaring it
+        return trainer.datamodule
 
     @abstractmethod
     def trained(self) -> nn.Module:

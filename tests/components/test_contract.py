@@ -8,6 +8,7 @@ import signal
 import socket
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from components.artifacts import LabelMap
 from components.errors import GeoductError
 from components.flags import parse
 from tests.components.toys import resumable, toys
+from tests.disks import disk
 from tests.makers import labelmap
 
 LABEL = np.arange(12, dtype="uint8").reshape(3, 4)
@@ -224,15 +226,10 @@ def test_resumable_run_with_other_parameters_starts_afresh(source: LabelMap, tmp
 
 
 @pytest.fixture
-def small_disk(tmp_path: Path) -> Any:
+def small_disk(tmp_path: Path) -> Iterator[Path]:
     """A file system of 8 MiB."""
-    place = tmp_path / "disk"
-    place.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", "size=8m", "tmpfs", str(place)]
-    if os.geteuid() != 0 or subprocess.run(mount, capture_output=True).returncode:
-        pytest.skip("a file system of its own size can only be mounted by root")
-    yield place
-    subprocess.run(["umount", "-l", str(place)], check=True)
+    with disk(tmp_path / "disk", "8m") as place:
+        yield place
 
 
 def test_full_disk_is_one_sentence_and_leaves_nothing(source: LabelMap, small_disk: Path) -> None:

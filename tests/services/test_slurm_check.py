@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
+from tests.disks import disk
 from tests.services.cluster import User
 
 pytestmark = pytest.mark.services
@@ -26,12 +29,34 @@ def findings(user: User, *words: str, **variables: str) -> tuple[int, dict[str, 
     return told.returncode, found
 
 
+@contextmanager
+def folders(user: User, size: str) -> Iterator[Path]:
+    """Project and scratch of the user on a disk of a certain size."""
+    with disk(user.project / "disk", size) as place:
+        profile = user.project / "hpc" / "sites" / "local.yaml"
+        text = profile.read_text()
+        for name, where in (("project", "$HOME"), ("scratch", "$HOME/scratch")):
+            assert f"{name}: {where}\n" in text
+            text = text.replace(f"{name}: {where}\n", f"{name}: {place / name}\n")
+        profile.write_text(text)
+        yield place
+
+
 def test_ready(user_images: User) -> None:
-    code, found = findings(user_images, "simulate", "--data", "hpc", "containers/images.lock.yaml")
+    with folders(user_images, "30g"):
+        code, found = findings(user_images, "simulate", "--data", "hpc", "containers/images.lock.yaml")
+    assert [text.partition(":")[0] for text in found.values()] == ["ok"] * len(found), found
     assert code == 0
-    assert [text.partition(":")[0] for text in found.values()] == ["ok"] * len(found)
     assert list(found) == ["apptainer", "fuse", "image data", "slurm", "project", "scratch", "data", "network"]
     assert "sif/data.sif runs, and is sha256:" in found["image data"]
+
+
+def test_folders_without_room(user_images: User) -> None:
+    with folders(user_images, "10g") as place:
+        code, found = findings(user_images, "simulate")
+    assert code == 1
+    for name in ("project", "scratch"):
+        assert found[name] == f"MEND: {place / name} has 10.7 GB left→ make room: 20 GB"
 
 
 @pytest.mark.parametrize(
