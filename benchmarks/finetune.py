@@ -40,7 +40,8 @@ from shapely.geometry import box
 from benchmarks.synthetic_patches import BANDS, blocks
 from components.artifacts import PatchSet
 from components.artifacts.nomenclature import LandClass, Nomenclature
-from components.artifacts.patchset import checksum, create_patchset, patches_per_shard, write_index
+from components.artifacts.patchset import checksum, create_patchset, patches_per_shard, write_index, write_shard
+from components.artifacts.shards import Shards
 from components.blocks import cores
 from components.finetune.bands import published
 from components.finetune.data import PatchSetDataModule
@@ -59,14 +60,15 @@ def write_patches(folder: Path, count: int, size: int) -> PatchSet:
     land = Nomenclature("bench", tuple(LandClass(str(i), f"class {i}", f"#{i * 28:02x}8060") for i in range(CLASSES)))
     attributes = {"statistics": {b: {"mean": 2000.0, "std": 700.0} for b in HLS.bands}}
     path = folder / "patches"
-    images, labels = create_patchset(path, count, size, HLS.bands, land, attributes)
+    images, labels = map(Shards, create_patchset(path, count, size, HLS.bands, land, attributes))
+    shard = patches_per_shard(len(HLS.bands), size)
     splits = np.array(["train"] * (count - 8) + ["val"] * 8)
     for split in ("train", "val"):
         (folder / "tiff" / split).mkdir(parents=True)
     shares, sums = np.empty((count, CLASSES)), np.empty(count, np.uint32)
-    for first, image, label in blocks(count, size, patches_per_shard(len(HLS.bands), size)):
+    for first, image, label in blocks(count, size, shard):
         part = slice(first, first + len(image))
-        images[part], labels[part] = image[:, keep], label
+        write_shard(images, labels, first // shard, image[:, keep], label)
         shares[part] = [[(one == c).mean() for c in range(CLASSES)] for one in label]
         sums[part] = [checksum(*patch) for patch in zip(image[:, keep], label, strict=True)]
         for number, (pixels, truth) in enumerate(zip(image[:, keep], label, strict=True), first):

@@ -4,14 +4,17 @@
 folder, then lets every way read in turn, round after round, from a warm page cache. What counts are ratios within one
 run: medians over the rounds, in patches a second. "Random item" is one image and label at a time, from the main thread.
 "Shuffled epoch" is the same shuffled order for all, in batches of 64 images and labels as torch tensors as stored, with
-two workers, into memory that is used again. On a machine that does other work too, the processor time of an epoch is
-the steadier figure. zarr-python and tensorstore are tried in several ways, and the best of each counts.
+two workers, into memory that is used again. Each way has a process of its own, as it would have with its user: in one
+process they would inherit one another's heap, and a fork the others' pages. On a machine that does other work too, the
+processor time of an epoch is the steadier figure. zarr-python and tensorstore are tried in several ways, and the best
+of each counts.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import multiprocessing
 import os
 import resource
 import statistics
@@ -21,6 +24,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
+from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -115,7 +119,9 @@ def ways(folder: Path, count: int) -> tuple[dict[str, Item], dict[str, tuple[Epo
         return (batch["image"] for batch in loader)
 
     def torch_loader(order: Indices) -> Iterator[torch.Tensor]:
-        batches = torch.utils.data.DataLoader(_Items(reader, order), batch_size=BATCH, num_workers=WORKERS)
+        batches = torch.utils.data.DataLoader(
+            _Items(reader, order), batch_size=BATCH, num_workers=WORKERS, multiprocessing_context="fork"
+        )
         return (images for images, _ in batches)
 
     def tiffs(patch: int) -> Pair:
@@ -185,19 +191,43 @@ def processor_time() -> float:
 def measure(folder: Path, count: int, rounds: int) -> tuple[dict[str, Sample], dict[str, Sample]]:
     """Medians over the rounds for each way, one item at a time and over a shuffled epoch; the ways take turns."""
     items, epochs = ways(folder, count)
-    shard = PatchReader(folder / "patches.zarr").patches_per_shard
+    context = multiprocessing.get_context("spawn")
+    ends = {name: context.Pipe() for name in epochs}
+    processes = [context.Process(target=serve, args=(folder, count, name, ends[name][1])) for name in ends]
+    for process in processes:
+        process.start()
+
+    def ask(name: str, what: str, turn: int) -> Sample:
+        ends[name][0].send((what, turn))
+        return ends[name][0].recv()
+
     item_samples: dict[str, list[Sample]] = {name: [] for name in items}
     epoch_samples: dict[str, list[Sample]] = {name: [] for name in epochs}
     for turn in range(rounds + 1):
-        picks = np.random.default_rng(turn).integers(0, count, 400).tolist()
-        for name, read in items.items():
-            some = picks[:20] if "TIFF" in name else picks
-            item_samples[name].append(sample(partial(read_items, read, some)))
-        order = shuffled_order(np.arange(count // 2), shard, seed=0, epoch=turn)
-        for name, (epoch, share) in epochs.items():
-            part = order[: max(2 * BATCH, count // share)]
-            epoch_samples[name].append(sample(partial(read_epoch, epoch, part)))
+        for kind, samples in (("item", item_samples), ("epoch", epoch_samples)):
+            for name, found in samples.items():
+                found.append(ask(name, kind, turn))
+    for name, process in zip(ends, processes, strict=True):
+        ends[name][0].send(None)
+        process.join()
     return medians(item_samples), medians(epoch_samples)
+
+
+def serve(folder: Path, count: int, name: str, asked: Connection) -> None:
+    """Read in one way whenever asked, in a process of its own."""
+    torch.set_num_threads(WORKERS)
+    items, epochs = ways(folder, count)
+    shard = PatchReader(folder / "patches.zarr").patches_per_shard
+    while question := asked.recv():
+        what, turn = question
+        if what == "item":
+            picks = np.random.default_rng(turn).integers(0, count, 400).tolist()
+            work = partial(read_items, items[name], picks[:20] if "TIFF" in name else picks)
+        else:
+            epoch, share = epochs[name]
+            order = shuffled_order(np.arange(count // 2), shard, seed=0, epoch=turn)
+            work = partial(read_epoch, epoch, order[: max(2 * BATCH, count // share)])
+        asked.send(sample(work))
 
 
 def read_items(read: Item, patches: list[int]) -> int:
@@ -230,7 +260,6 @@ def main() -> None:
     parser.add_argument("--patches", type=int, default=patches, help="patches in the store; from GEODUCT_BENCH_PATCHES")
     parser.add_argument("--rounds", type=int, default=7)
     options = parser.parse_args()
-    torch.set_num_threads(WORKERS)
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
         ratio = write_stores(folder, options.patches, SIZE, TIFF_PATCHES)

@@ -1,5 +1,6 @@
 """Patches for benchmarks: smooth fields that bands share, band gains and sensor noise, so that codecs meet the entropy
-of real reflectance (lz4 with bitshuffle 1.5, as on Sentinel-2 L2A at 10 m), made at the speed of writing them."""
+of real reflectance (lz4 with bitshuffle 1.5 for bands of 10 m), made at the speed of writing them. Bands of 20 and 60 m
+lie on the grid of 10 m as `acquire` brings them there, each pixel repeated."""
 
 from __future__ import annotations
 
@@ -11,12 +12,14 @@ import numpy as np
 import rasterio
 from numpy.typing import NDArray
 
-from components.artifacts.patchset import patches_per_shard
+from components.artifacts.patchset import patches_per_shard, write_shard
+from components.artifacts.shards import Shards
 from components.artifacts.zarrs import consolidate, create_array, create_group
 from components.progress import track
 
 BANDS = ("B01", "B02", "B03", "B04", "B05", "B06", "B07", "B08", "B8A", "B09", "B11", "B12")
-_NOISE = 30.0  # DN; with this and the fields below lz4-5 with bitshuffle reaches 1.55
+_PIXEL = np.array((6, 1, 1, 1, 2, 2, 2, 1, 2, 6, 2, 2))  # edge of a band's pixel, in pixels of 10 m
+_NOISE = 30.0  # DN; with this and the fields below lz4-5 with bitshuffle reaches 1.55 on bands of 10 m
 _KNOTS = 8  # coarse cells along an edge
 
 
@@ -39,7 +42,9 @@ def blocks(
             fields = up @ rng.normal(0, 350, (3, _KNOTS, _KNOTS)).astype(np.float32) @ up.T
             start = int(rng.integers(0, len(noise) - pixels))
             image = levels + np.tensordot(gains, fields, 1) + noise[start : start + pixels].reshape(images.shape[1:])
-            images[i] = np.clip(image, 1, 16000)
+            for band, edge in enumerate(_PIXEL):
+                held = np.arange(size) // edge * edge
+                images[i, band] = np.clip(image[band, held[:, None], held], 1, 16000)
             labels[i] = np.clip(fields[0] // 150 + 4, 0, 8)
         yield first, images, labels
 
@@ -68,12 +73,12 @@ def write_stores(folder: Path, count: int, size: int, tiff_patches: int) -> floa
         for name, dtype in (("image", "uint16"), ("label", "uint8"))
     }
     consolidate(path)
+    image, label = Shards(arrays["image"]), Shards(arrays["label"])
     (folder / "tiff").mkdir()
     with (folder / "image.bin").open("wb") as raw_images, (folder / "label.bin").open("wb") as raw_labels:
         parts = blocks(count, size, shard)
         for first, images, labels in track(parts, total=-(-count // shard), label="write patches"):
-            arrays["image"][first : first + len(images)] = images
-            arrays["label"][first : first + len(labels)] = labels
+            write_shard(image, label, first // shard, images, labels)
             raw_images.write(images.tobytes())
             raw_labels.write(labels.tobytes())
             for i in range(min(len(images), tiff_patches - first)):

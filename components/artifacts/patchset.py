@@ -13,6 +13,7 @@ import numpy as np
 import zarr
 
 from components.artifacts.nomenclature import IGNORE, Nomenclature
+from components.artifacts.shards import Shards
 from components.artifacts.zarrs import ZarrArtifact, consolidate, create_array, create_group, write_bands
 from components.errors import GeoductError
 from components.progress import track
@@ -169,6 +170,15 @@ def create_patchset(
     )
     consolidate(path)
     return image, label
+
+
+def write_shard(
+    image: Shards, label: Shards, number: int, images: np.ndarray[Any, Any], labels: np.ndarray[Any, Any]
+) -> None:
+    """Write shard `number` of both arrays: its patches, images (n, band, y, x) uint16 and labels (n, y, x) uint8."""
+    # Written once and read each epoch: images are worth the time of a thorough search.
+    image.write((number, 0, 0, 0), {(i, 0, 0, 0): image.encode(a[None], thorough=True) for i, a in enumerate(images)})
+    label.write((number, 0, 0), {(i, 0, 0): label.encode(a[None]) for i, a in enumerate(labels)})
 
 
 def describe_patchset(path: Path, attributes: Mapping[str, Any]) -> None:

