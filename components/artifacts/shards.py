@@ -19,11 +19,11 @@ from pathlib import Path
 from threading import local
 from typing import Any
 
-import blosc
 import google_crc32c
 import numpy as np
 import zarr
 import zarr.codecs
+from numcodecs import blosc
 from zarr.storage import LocalStore
 
 from components.errors import GeoductError
@@ -34,12 +34,7 @@ MAX_OPEN_SHARDS = 256
 _MISSING = 2**64 - 1  # offset and length of a chunk that was never written
 _CRC = 4  # bytes
 _CRC_RESIDUE = 0x48674BC7  # crc32c of any message followed by its own crc32c (RFC 3720, appendix B.4)
-_BLOSC_HEADER = 16  # bytes
 _BLOSC_SIZES = struct.Struct("<4xI4xI").unpack_from  # bytes decoded, bytes encoded (c-blosc, README_CHUNK_FORMAT)
-
-# One thread for a chunk, and none that waits for the GIL meanwhile: whoever wants more reads chunks beside one another.
-blosc.set_nthreads(1)
-blosc.set_releasegil(True)
 
 Index = tuple[int, ...]
 Pixels = np.ndarray[Any, Any]
@@ -91,7 +86,7 @@ class ShardedArray:
         self.dtype: np.dtype[Any] = array.dtype
         codec = self._blosc_of(metadata.codecs)
         shuffle = getattr(blosc, codec.shuffle.value.upper())
-        self._compression = codec.typesize, codec.clevel, shuffle, codec.cname.value
+        self._compression = codec.cname.value.encode(), codec.clevel, shuffle, codec.blocksize, codec.typesize
         self.chunk: Index = array.chunks
         self.shard: Index = array.shards or array.chunks
         self.grid: Index = tuple(s // c for s, c in zip(self.shard, self.chunk, strict=True))
@@ -144,7 +139,7 @@ class ShardedArray:
             raise self._corrupt(number, slot, "its crc32c does not match")
         # Blosc trusts its header, so the header is held to the chunk's true sizes before anything is decoded.
         length -= _CRC
-        if length < _BLOSC_HEADER:
+        if length < blosc.MAX_OVERHEAD:
             raise self._corrupt(number, slot, f"{length} bytes are too few for a Blosc header")
         decoded, encoded = _BLOSC_SIZES(data)
         if decoded != self._chunk_bytes or encoded != length:
@@ -155,8 +150,8 @@ class ShardedArray:
                 f"expected {length} and {self._chunk_bytes}",
             )
         try:
-            blosc.decompress_ptr(data[:length], out.__array_interface__["data"][0])
-        except blosc.blosc_extension.error as error:
+            blosc.decompress(data, out)
+        except (RuntimeError, ValueError) as error:
             raise self._corrupt(number, slot, f"Blosc cannot decode it ({error})") from error
 
     def _corrupt(self, number: int, slot: int, reason: str) -> GeoductError:
@@ -224,10 +219,9 @@ class Shards(ShardedArray):
         if whole.shape != self.chunk:
             whole = np.full(self.chunk, self._fill, self.dtype)
             whole[tuple(slice(n) for n in values.shape)] = values
-        size, level, shuffle, name = self._compression
+        name, level, shuffle, *sizes = self._compression
         tried = [shuffle] if not thorough else [shuffle, *{blosc.BITSHUFFLE, blosc.SHUFFLE} - {shuffle}]
-        at = whole.__array_interface__["data"][0]
-        data: bytes = min((blosc.compress_ptr(at, whole.size, size, level, each, name) for each in tried), key=len)
+        data: bytes = min((blosc.compress(whole, name, level, each, *sizes) for each in tried), key=len)
         checksum: bytes = google_crc32c.value(data).to_bytes(_CRC, "little")
         return data + checksum
 
