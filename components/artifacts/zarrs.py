@@ -33,10 +33,9 @@ GRID = "spatial_ref"
 def codecs_of(dtype: np.dtype[Any]) -> list[Any]:
     """The house codec: what stands between a chunk's bytes and the file."""
     # Pixels: lz4 with bitshuffle is within 1.2x of the size of zstd on 12-bit reflectance and decodes 3 to 4 times
-    # faster. lz4 with byte shuffle decodes as fast (0.9x to 1.2x the time) and takes up to 15 % more. lz4hc with byte
-    # shuffle, into memory that is not in the cache: at level 1 0.8x to 1.0x the time (real patches of 12 bands gain,
-    # simulated ones do not), 0.9x to 1.1x the room, 2 to 3 times as long to encode; at level 3 hardly better for 12 to
-    # 18 times as long. Block sizes from 8 KiB to 512 KiB, other levels of lz4, and blosclz gain nothing.
+    # faster. lz4 with byte shuffle decodes as fast (0.9x to 1.2x the time) and takes up to 15 % more. What lz4hc gains
+    # for patches (`Shards.encode`) does not pay for scenes, which are read a few times: it takes ten times as long to
+    # encode. Block sizes from 8 KiB to 512 KiB, other levels of lz4, and blosclz gain nothing.
     # Classes and counts, one byte each: bits are no gain. lz4hc decodes in 0.14x to 0.43x the time of lz4 with
     # bitshuffle and takes 0.4x to 0.8x the room (SCL, land use and counts, real and simulated).
     name, level, shuffle = ("lz4hc", 3, "shuffle") if dtype.itemsize == 1 else ("lz4", 5, "bitshuffle")
