@@ -103,4 +103,4 @@ def acquire(
     steps = steps_of(found, names, kind, remote, report, skip_failed)
     covered = [scene for step in steps for scene in step.scenes]
     how = How(grid_of(covered, area, resolution, crs), tuple(names), kind, resampling)
-    read_cube(steps, how, scenes.path, remote, report, skip_failed, workers, scheduler)
+    scenes.known = read_cube(steps, how, scenes.path, remote, report, skip_failed, workers, scheduler)

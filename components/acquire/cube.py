@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -34,8 +35,10 @@ def read_cube(
     skip_failed: bool,
     workers: int | None = None,
     scheduler: str | None = None,
-) -> None:
+) -> dict[str, str]:
     """Read steps onto one grid, write the SceneCube at `path`, and print the report.
+
+    Returns the SHA-256 of its shards, by their path in the cube.
 
     What a killed or failed run left at `path` of the same scenes on the same grid is not read again. Workers share a
     shard's bands (each is read, harmonised and encoded on its own), so that memory is one encoded shard and one plane
@@ -46,7 +49,7 @@ def read_cube(
         GeoductError: a scene cannot be read, or none has a valid pixel in the window.
     """
     if _is_complete(path, steps):
-        return
+        return {}
     plan: dict[int, Step] = dict(enumerate(steps))
     ledger = Ledger(path, ARRAYS)
     if len(ledger):
@@ -71,8 +74,14 @@ def read_cube(
     for new, old in enumerate(filled):
         _move(path, old, new)
     _lay_out(path, how, list(filled.values()), report)
+    sums: dict[str, str] = {}
+    for new, step in enumerate(filled.values()):
+        for file, sha256 in ledger.sums(how.content(step)).items():
+            array, chunks, _, *place = file.split("/")
+            sums["/".join((array, chunks, str(new), *place))] = sha256
     ledger.remove()
     report.tell(sum(len(step.scenes) for step in filled.values()))
+    return sums
 
 
 def _is_complete(path: Path, steps: Sequence[Step]) -> bool:
@@ -155,8 +164,9 @@ def _read(
             shard = {**shard, **made} if plane.index else made
             if plane.last:
                 lead = (plane.step,) if plane.array == "scl" else (plane.step, 0)
-                file = arrays[plane.array].write((*lead, *plane.place), shard)
-                ledger.add(plane.array, contents[plane.step], (plane.step, *plane.place), file)
+                digest = hashlib.sha256()
+                file = arrays[plane.array].write((*lead, *plane.place), shard, digest)
+                ledger.add(plane.array, contents[plane.step], (plane.step, *plane.place), file, digest.hexdigest())
     return [unreadable[n] for n in sorted(unreadable)]
 
 

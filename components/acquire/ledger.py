@@ -54,10 +54,15 @@ class Ledger:
         """What is known of the shard of `array` at `place`, if it was made of `content`."""
         return self._entries.get((array, content, place))
 
-    def add(self, array: str, content: str, place: tuple[int, ...], file: Path | None) -> None:
-        """A shard was written to `file`, or needs none."""
+    def sums(self, content: str) -> dict[str, str]:
+        """SHA-256 of the files that were made of `content`, by their path in the folder."""
+        entries = (entry for entry in self._entries.values() if entry.content == content)
+        return {entry.file: entry.sha256 for entry in entries if entry.file and entry.sha256}
+
+    def add(self, array: str, content: str, place: tuple[int, ...], file: Path | None, sha256: str) -> None:
+        """A shard was written to `file`, whose bytes have this checksum, or needs none."""
         name = None if file is None else file.relative_to(self._folder).as_posix()
-        entry = Entry(array, content, place, name, None if file is None else _sha256(file))
+        entry = Entry(array, content, place, name, None if file is None else sha256)
         with self._file.open("a") as out:
             out.write(_line(entry))
         self._entries[_key(entry)] = entry

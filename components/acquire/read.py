@@ -109,17 +109,22 @@ def _repeat(source: rasterio.DatasetReader, lie: tuple[int, int, int, int], out:
             return
         spans.append((first, last, max(first * k, start), min(last * k, start + length), start))
     (r0, r1, y0, y1, top), (c0, c1, x0, x1, left) = spans
-    pixels = source.read(1, window=Window(c0, r0, c1 - c0, r1 - r0))
-    if ky > 1:
-        pixels = pixels.repeat(ky, axis=0)
-    if kx > 1:
-        pixels = pixels.repeat(kx, axis=1)
-    part = pixels[y0 - r0 * ky : y1 - r0 * ky, x0 - c0 * kx : x1 - c0 * kx]
+    target = out[y0 - top : y1 - top, x0 - left : x1 - left]
+    window = Window(c0, r0, c1 - c0, r1 - r0)
+    if (ky, kx) == (1, 1) and source.dtypes[0] == out.dtype and not source.nodata:
+        source.read(1, window=window, out=target)
+        return
+    pixels = source.read(1, window=window)
     if source.nodata:
-        part = np.where(part == source.nodata, 0, part)
-    if np.issubdtype(part.dtype, np.signedinteger):
-        part = np.maximum(part, 0)
-    out[y0 - top : y1 - top, x0 - left : x1 - left] = part
+        pixels = np.where(pixels == source.nodata, 0, pixels)
+    if np.issubdtype(pixels.dtype, np.signedinteger):
+        pixels = np.maximum(pixels, 0)
+    wide = pixels.repeat(kx, axis=1)[:, x0 - c0 * kx : x1 - c0 * kx]
+    # Row by row, each into all rows that show it: to repeat it twice over would pass over the plane once more.
+    for first in range(ky):
+        lines = target[(first - y0) % ky :: ky]
+        start = (y0 + (first - y0) % ky) // ky - r0
+        lines[...] = wide[start : start + len(lines)]
 
 
 def read_asset(

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, ClassVar, Self
@@ -26,13 +27,19 @@ def _sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def checksums(root: Path) -> dict[str, dict[str, Any]]:
-    """Size in bytes and SHA-256 of every file below `root`, by its path relative to it, the manifest left out."""
+def checksums(root: Path, known: Mapping[str, str] | None = None) -> dict[str, dict[str, Any]]:
+    """Size in bytes and SHA-256 of every file below `root`, by its path relative to it, the manifest left out.
+
+    A file whose SHA-256 is `known` already is not read.
+    """
+    known = known or {}
     files = sorted(p for p in root.rglob("*") if p.is_file() and p != root / MANIFEST)
+    names = [file.relative_to(root).as_posix() for file in files]
     with ThreadPoolExecutor(cores()) as pool:
+        digests = pool.map(lambda file, name: known.get(name) or _sha256(file), files, names)
         return {
-            file.relative_to(root).as_posix(): {"size": file.stat().st_size, "sha256": digest}
-            for file, digest in zip(files, pool.map(_sha256, files), strict=True)
+            name: {"size": file.stat().st_size, "sha256": digest}
+            for file, name, digest in zip(files, names, digests, strict=True)
         }
 
 
@@ -69,6 +76,8 @@ class Artifact:
 
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path)
+        self.known: Mapping[str, str] = {}
+        """SHA-256 of files as they were written, by their path in the artifact: `seal` does not read these again."""
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({str(self.path)!r})"
@@ -147,7 +156,7 @@ class Artifact:
 
     def seal(self, provenance: dict[str, Any]) -> None:
         """Write the manifest: from here on the artifact opens."""
-        files = checksums(self.path)
+        files = checksums(self.path, self.known)
         manifest = {
             "kind": self.kind,
             "format": FORMAT,

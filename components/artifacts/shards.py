@@ -10,6 +10,7 @@ inside a chunk is free, since a chunk's own header tells how to decode it.
 
 from __future__ import annotations
 
+import hashlib
 import itertools
 import math
 import os
@@ -239,10 +240,12 @@ class Shards(ShardedArray):
             for column in range(-(-values.shape[1] // width))
         }
 
-    def write(self, shard: Index, chunks: Mapping[Index, bytes | None]) -> Path | None:
+    def write(
+        self, shard: Index, chunks: Mapping[Index, bytes | None], digest: hashlib._Hash | None = None
+    ) -> Path | None:
         """Write one shard: its place in the grid of shards, and its encoded chunks by their place in the shard.
 
-        Returns its file, or None where all is fill value, which needs none.
+        Returns its file, or None where all is fill value, which needs none. A `digest` is given what is written.
         """
         index = np.full((*self.grid, 2), _MISSING, "<u8")
         offset, parts = 0, []
@@ -253,13 +256,16 @@ class Shards(ShardedArray):
                 offset += len(data)
         if not parts:
             return None
-        tail = index.tobytes()
+        entries = index.tobytes()
+        parts.append(entries + google_crc32c.value(entries).to_bytes(_CRC, "little"))
         number = _number(shard, self._shards)
         file = self.path / self._key(number)
         file.parent.mkdir(parents=True, exist_ok=True)
         with file.open("wb") as out:
             out.writelines(parts)
-            out.write(tail + google_crc32c.value(tail).to_bytes(_CRC, "little"))
+        if digest is not None:
+            for part in parts:
+                digest.update(part)
         self._open.pop(number, None)
         return file
 
