@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -55,3 +56,37 @@ def check_section(spec: Spec, given: Any, origin: str) -> dict[str, Any]:
         return {name: p.check(given[name]) if name in given else p.default for name, p in parameters.items()}
     except GeoductError as error:
         raise GeoductError(f"{origin}: {spec.name} {error}") from None
+
+
+def change_section(text: str, component: str, values: Mapping[str, Any], origin: str) -> str:
+    """The text of a YAML with these values in a component's section; all else stays as it is written.
+
+    Raises:
+        GeoductError: it has no such section, or an empty one; `origin` begins the sentence.
+    """
+    root = yaml.compose(text, yaml.SafeLoader)
+    sections = {key.value: value for key, value in root.value} if isinstance(root, yaml.MappingNode) else {}
+    section = sections.get(component)
+    if not isinstance(section, yaml.MappingNode) or not section.value:
+        raise GeoductError(f"{origin} has no section {component!r} with values to change")
+    nodes, before = {key.value: value for key, value in section.value}, yaml.safe_load(text)[component]
+    first = section.value[0][0].start_mark
+    changes = []
+    for name, value in values.items():
+        said = yaml.safe_dump([value], default_flow_style=True, width=sys.maxsize).strip()[1:-1]  # as in a list: quoted
+        if name not in nodes:
+            after = ", " if section.flow_style else "\n" + first.column * " "
+            changes.append((first.index, first.index, f"{name}: {said}{after}"))
+        elif before[name] != value:
+            start, end = nodes[name].start_mark.index, _last(nodes[name]).end_mark.index
+            changes.append((start, end, " " * (text[start - 1] == ":") + said))
+    for start, end, said in sorted(changes, key=lambda change: change[0], reverse=True):
+        text = text[:start] + said + text[end:]
+    return text
+
+
+def _last(node: yaml.Node) -> yaml.Node:
+    """The node at whose end the text of this one ends: a list of lines ends where the next thing begins."""
+    while isinstance(node, yaml.SequenceNode) and not node.flow_style and node.value:
+        node = node.value[-1]
+    return node

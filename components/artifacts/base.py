@@ -1,8 +1,8 @@
 """What every artifact is: a folder with a manifest written last. Without the manifest it does not open.
 
 The manifest, `geoduct.json`, holds the kind, the size and SHA-256 of every file, a digest of the whole tree and
-the provenance. The digest covers the contents alone, not the provenance: the same inputs and parameters give the
-same digest wherever a component ran.
+the provenance. The digest covers the contents alone, neither the provenance nor a kind's records of the run, which hold
+times: the same inputs and parameters give the same digest wherever and whenever a component ran.
 """
 
 from __future__ import annotations
@@ -73,6 +73,8 @@ class Artifact:
     """A folder of one kind. `Artifact.open(path)` validates; the bare constructor is for one still being written."""
 
     kind: ClassVar[str] = "Artifact"
+    records: ClassVar[tuple[str, ...]] = ()
+    """Files and folders at the top that tell of the run, not of its result: verified, but left out of the digest."""
 
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path)
@@ -157,10 +159,11 @@ class Artifact:
     def seal(self, provenance: dict[str, Any]) -> None:
         """Write the manifest: from here on the artifact opens."""
         files = checksums(self.path, self.known)
+        contents = {name: entry for name, entry in files.items() if name.split("/")[0] not in self.records}
         manifest = {
             "kind": self.kind,
             "format": FORMAT,
-            "digest": tree_digest(files),
+            "digest": tree_digest(contents),
             "provenance": provenance,
             "files": files,
         }

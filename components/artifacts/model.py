@@ -20,6 +20,10 @@ DESCRIPTION = "model.json"
 WEIGHTS = "model.safetensors"
 HISTORY = "history.csv"
 CURVES = "curves"
+RUN = "run.json"
+PERFORMANCE = "performance.csv"
+TENSORBOARD = "tensorboard"
+"""Records of a run of `finetune`: what it was told, a row an epoch of how fast it went, curves by the step."""
 
 Task = Literal["segmentation", "classification"]
 """What a model gives a class to: each pixel, or the patch as a whole."""
@@ -114,9 +118,13 @@ class Description:
 
 
 class Model(Artifact):
-    """A folder: `model.safetensors`, `model.json`, `history.csv` (a row an epoch) and `curves/` (as dvclive writes)."""
+    """A folder: `model.safetensors`, `model.json`, `history.csv` (a row an epoch) and `curves/` (as dvclive writes).
+
+    One of `finetune` has records of its run as well; two equal runs give the same digest.
+    """
 
     kind = "Model"
+    records = (RUN, PERFORMANCE, TENSORBOARD)
 
     @cached_property
     def description(self) -> Description:

@@ -18,7 +18,7 @@ from lightning.pytorch.loggers import TensorBoardLogger
 from safetensors.torch import load_file
 
 from components.artifacts import Model, PatchSet
-from components.artifacts.model import CURVES, Description, write_model
+from components.artifacts.model import CURVES, PERFORMANCE, RUN, TENSORBOARD, Description, write_model
 from components.artifacts.weights import Weights
 from components.errors import GeoductError
 from components.finetune.adapters import merge
@@ -31,11 +31,6 @@ from components.learning.performance import Performance
 from components.progress import say
 from components.ranks import Ranks
 from components.storage import remove
-
-SUMMARY = "run.json"
-PERFORMANCE = "performance.csv"
-TENSORBOARD = "tensorboard"
-"""Files of the Model: the run in a few numbers, a row an epoch of how fast it went, curves by the step."""
 
 
 def tune(
@@ -77,9 +72,7 @@ def tune(
         tensors = weights_of(merge(network))
         _write(plan, patches, model, {f"network.{name}": values for name, values in tensors.items()}, fitted)
     performance.write(model.path / PERFORMANCE)
-    (model.path / SUMMARY).write_text(
-        json.dumps(_summary(plan, fitted, performance, ranks), indent=1, default=str) + "\n"
-    )
+    (model.path / RUN).write_text(json.dumps(_summary(plan, fitted, performance, ranks), indent=1, default=str) + "\n")
     for left in model.path.glob("checkpoints-*"):
         remove(left)
 

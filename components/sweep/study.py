@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -89,6 +90,12 @@ def suggest(trial: Trial, plan: Plan) -> dict[str, Any]:
 def root_of(trial: Trial | FrozenTrial) -> int:
     """The number of the trial under which a set of values was first tried, which names its folder."""
     return int(trial.user_attrs.get(RETRY_OF, trial.number))
+
+
+def best_of(trial: FrozenTrial, plan: Plan) -> float | None:
+    """The best score of a trial's epochs, which is its own; none if no epoch had a finite one."""
+    values = [value for value in trial.intermediate_values.values() if math.isfinite(value)]
+    return (max if plan.direction == "maximize" else min)(values, default=None)
 
 
 def alive(folder: Path, number: int) -> Path:

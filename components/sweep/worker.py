@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import ctypes
 import json
-import math
 import os
 import signal
 import subprocess
@@ -23,7 +22,7 @@ from components.progress import EPOCHS_FILE, say
 from components.registry import load
 from components.storage import remove
 from components.sweep.plan import Plan, arguments
-from components.sweep.study import TRIALS, alive, begin, give_back, open_study, reap, root_of, suggest
+from components.sweep.study import TRIALS, alive, begin, best_of, give_back, open_study, reap, root_of, suggest
 
 if TYPE_CHECKING:
     from optuna import Study, Trial
@@ -84,15 +83,14 @@ def _try(study: Study, trial: Trial, plan: Plan, folder: Path, chosen: dict[str,
     _report(trial, plan, epochs, told)
     sign.unlink(missing_ok=True)
     frozen = study.get_trials(deepcopy=False)[trial.number]
-    values = [value for value in frozen.intermediate_values.values() if math.isfinite(value)]
-    if run.returncode == 0 and values:
-        best = max(values) if plan.direction == "maximize" else min(values)
+    best = best_of(frozen, plan)
+    if run.returncode == 0 and best is not None:
         study.tell(trial, best)
         say(f"sweep: trial {trial.number} ends with {plan.metric} {best:.4f}")
     elif pruned:
         study.tell(trial, state=TrialState.PRUNED)
         remove(place)  # with the checkpoint that it left when it was stopped
-        say(f"sweep: trial {trial.number} is pruned after {len(values)} epochs")
+        say(f"sweep: trial {trial.number} is pruned after {len(frozen.intermediate_values)} epochs")
     elif run.returncode == STOPPED:
         give_back(study, frozen)
         raise Halted(f"trial {trial.number} was stopped and is queued again; the same command goes on")

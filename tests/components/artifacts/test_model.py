@@ -64,6 +64,37 @@ def test_the_same_weights_are_the_same_bytes(tmp_path: Path) -> None:
     assert Model.open(tmp_path / "two").digest == one.digest
 
 
+def recorded(path: Path, run: str, *, weights: dict[str, Any] = WEIGHTS, history: str = "epoch\n0\n") -> Model:
+    """A Model with records that say `run`."""
+    write_model(path, description(), weights)
+    (path / "history.csv").write_text(history)
+    (path / "tensorboard").mkdir()
+    for name in ("run.json", "performance.csv", f"tensorboard/events.{run}"):
+        (path / name).write_text(run)
+    Model(path).seal({"run": run})
+    return Model.open(path)
+
+
+def test_the_digest_is_of_what_the_model_is_and_not_of_its_run(tmp_path: Path) -> None:
+    one = recorded(tmp_path / "one", "in 5 seconds")
+    assert recorded(tmp_path / "again", "in 6 seconds").digest == one.digest
+    weights = {**WEIGHTS, "steps": np.array(8, dtype=np.int64)}
+    assert recorded(tmp_path / "weights", "in 5 seconds", weights=weights).digest != one.digest
+    assert recorded(tmp_path / "history", "in 5 seconds", history="epoch\n1\n").digest != one.digest
+
+
+@pytest.mark.parametrize("name", ["run.json", "performance.csv", "tensorboard/events.x"])
+def test_a_damaged_record_of_the_run_is_found(tmp_path: Path, name: str) -> None:
+    model = recorded(tmp_path / "model", "x")
+    model.verify()
+    (model.path / name).write_text("y")
+    with pytest.raises(GeoductError, match=f"is damaged: {name} differs from its manifest"):
+        model.verify()
+    (model.path / name).unlink()
+    with pytest.raises(GeoductError, match=f"is damaged: {name} is missing"):
+        Model.open(model.path)
+
+
 @pytest.mark.parametrize(
     ("change", "words"),
     [

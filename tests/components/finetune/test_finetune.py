@@ -169,6 +169,7 @@ def test_a_stopped_run_ends_as_if_it_had_never_stopped(
             assert caught.value.code == STOPPED
     resumed = run(world, tmp_path / "m", **changes)
     same(resumed, whole)
+    assert resumed.digest == whole.digest
     assert len(rows(resumed, "performance.csv")) == 2
 
 

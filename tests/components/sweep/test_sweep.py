@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import csv
-import json
 import os
-import shlex
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -95,20 +93,15 @@ def test_a_sweep_has_as_many_trials_as_planned_and_names_the_best(
     for trial in study.trials:
         assert trial.value == pytest.approx(1 - abs(trial.params["learning_rate"] - 0.01))
         assert len(trial.intermediate_values) == 4
-    said = write(study, made, folder)
+    said = write(study, made, Path("a/plan.yaml"), folder)
     best = max(study.trials, key=lambda t: t.value or 0)
     assert f"is {best.number}: val_macro_f1" in said
-    assert f"-S train.learning_rate={best.params['learning_rate']}" in said and "-S train.epochs=4" in said
+    assert f"--learning-rate {best.params['learning_rate']}" in said and "--epochs 4" in said
+    assert said.splitlines()[-1].endswith(f": geoduct sweep a/plan.yaml {folder} --record")
     with (folder / "trials.csv").open() as file:
         rows = list(csv.DictReader(file))
     assert [float(r["value"]) for r in rows] == [t.value for t in study.trials]
     assert (folder / "parallel.png").read_bytes()[1:4] == b"PNG"
-    queued = [shlex.split(line, comments=True) for line in (folder / "queue.sh").read_text().splitlines()]
-    queued = [words for words in queued if words[:2] == ["dvc", "exp"]]
-    assert [words[words.index("--name") + 1] for words in queued] == [
-        f"study-{t.number:05d}" for t in sorted(study.trials, key=lambda t: -(t.value or 0))
-    ]
-    assert f"train.learning_rate={best.params['learning_rate']}" in queued[0] and "--queue" in queued[0]
     worker.work(made, folder, 0)
     assert len(open_study(folder, made, 0).trials) == 6, "a finished sweep begins nothing"
     worker.work(plan(tmp_path, unpruned=100, trials=7), folder, 0)
@@ -133,7 +126,7 @@ def test_a_failed_run_is_no_trial_to_repeat(tmp_path: Path, monkeypatch: pytest.
     study = open_study(folder, made, 0)
     assert [t.state for t in study.trials] == [TrialState.FAIL] * 2
     with pytest.raises(GeoductError, match="none of the 2 trials ran to its end"):
-        write(study, made, folder)
+        write(study, made, Path("a/plan.yaml"), folder)
     assert (folder / "trials.csv").read_text().count("fail") == 2
 
 
@@ -230,26 +223,6 @@ def test_names_with_dots_are_keys_of_the_components_own_yaml(tmp_path: Path) -> 
     assert given["override"] == ["trainer.max_epochs=2", "model.init_args.lr=0.15"] and given["config"] == "a.yaml"
 
 
-def test_changes_to_a_yaml_become_one_list_for_dvc(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(worker, "_command", lambda plan, chosen, model: [sys.executable, "-c", TELL + RUN, "0.01", "0"])
-    made = plan(
-        tmp_path,
-        component="finetune",
-        parameters={"override": ["trainer.max_epochs=2"]},
-        space={"data.init_args.augment": {"choices": [True, False]}},
-        trials=1,
-    )
-    worker.work(made, tmp_path / "study", 0)
-    said = write(open_study(tmp_path / "study", made, 0), made, tmp_path / "study")
-    line = next(line for line in said.splitlines() if line.startswith("in the pipeline: "))
-    words = shlex.split(line.removeprefix("in the pipeline: "))
-    assert words[-1] == "hpc/dvc.yaml"
-    name, _, value = words[words.index("-S") + 1].partition("=")
-    assert name == "finetune.override"
-    assert json.loads(value)[0] == "trainer.max_epochs=2"
-    assert json.loads(value)[1] in ("data.init_args.augment=true", "data.init_args.augment=false")
-
-
 @pytest.mark.parametrize("file", sorted((ROOT / "hpc" / "sweeps").glob("*.yaml")), ids=lambda f: f.stem)
 def test_the_sweeps_that_come_along_are_sound(file: Path) -> None:
     assert read(file).trials > 1
@@ -265,5 +238,9 @@ def test_the_command_line_shows_what_was_found(
     assert "best of 2 complete trials" in first
     main([str(tmp_path / "plan.yaml"), str(tmp_path / "study"), "--show"])
     assert capsys.readouterr().out == first
+    with pytest.raises(GeoductError, match="argument --record: not allowed with argument --show"):
+        main([str(tmp_path / "plan.yaml"), str(tmp_path / "study"), "--show", "--record"])
+    with pytest.raises(GeoductError, match="typo holds no sweep"):
+        main([str(tmp_path / "plan.yaml"), str(tmp_path / "typo"), "--show"])
     with pytest.raises(GeoductError, match="sweep: unrecognized arguments"):
         main([str(tmp_path / "plan.yaml"), str(tmp_path / "study"), "--shw"])
