@@ -35,8 +35,8 @@ def bands_of_frames(wanted: Sequence[str] | None, patches: PatchSet, frames: int
     count = len(patches.periods)
     if frames > count:
         raise GeoductError(
-            f"frames is {frames}, but {patches.path} has {count or 'no'} periods; expected at most that many, which "
-            "composite --periods makes"
+            f"frames is {frames}, but {patches.path} has {count} periods; expected at most so many "
+            "(composite --periods makes them)"
         )
     found: list[str] = []
     for number in range(1, frames + 1):

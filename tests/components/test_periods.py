@@ -70,11 +70,12 @@ def test_a_map_is_of_all_periods_and_nodata_in_one_is_nodata(place: Path) -> Non
     assert (nodata == (seen == 0)).all() and nodata.any() and not nodata.all()
 
 
-def test_the_report_is_in_true_colour(place: Path) -> None:
+def test_the_report_is_in_true_colour_and_says_of_when(place: Path) -> None:
     evaluate(model=place / "model", patches=place / "patches", report=place / "report", bootstrap=20, sample=500)
-    assert "true colour" in Report.open(place / "report").page.read_text()
-    stretch = Stretch(PatchSet.open(place / "patches"))
-    assert stretch.name == "true colour (B04@1, B03@1, B02@1)" and stretch.columns == [2, 1, 0]
+    page = Report.open(place / "report").page.read_text()
+    assert "true colour (B04@1, B03@1, B02@1)" in page
+    assert "@1 is 2020-05-20/2020-09-15 (3 scenes), @2 is 2023-05-20/2023-09-15 (3 scenes)." in page
+    assert Stretch(PatchSet.open(place / "patches")).columns == [2, 1, 0]
 
 
 def test_a_model_of_several_periods_asks_for_them_by_name(place: Path, tmp_path: Path) -> None:

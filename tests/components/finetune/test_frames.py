@@ -101,7 +101,7 @@ def test_all_frames_of_a_patch_are_turned_alike(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("settings", "sentence"),
     [
-        ({"frames": 3}, "frames is 3, but .* has 2 periods; expected at most that many"),
+        ({"frames": 3}, "frames is 3, but .* has 2 periods; expected at most so many"),
         ({"frames": 0}, "frames is 0; expected 1 or more"),
         ({"bands": ["B04", "B8A"]}, r"period 1 of .* has no band B8A.*; it has B04, B08, B11"),
         ({"bands": ["B04@1"]}, r"period 1 of .* has no band B04@1 \(did you mean B04\?\)"),
@@ -121,7 +121,7 @@ def test_frames_that_cannot_be_are_told(world: PatchSet, settings: dict[str, Any
 
 def test_patches_of_one_composite_are_one_frame(tmp_path: Path) -> None:
     plain = patchset(tmp_path / "p", *land(40, 32, 3, seed=0))
-    with pytest.raises(GeoductError, match=r"frames is 2, but .* has no periods; .* composite --periods makes"):
+    with pytest.raises(GeoductError, match=r"frames is 2, but .* has 0 periods; .* \(composite --periods makes them"):
         feed(plain)
 
 
