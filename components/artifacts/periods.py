@@ -67,6 +67,12 @@ def plain(band: str) -> str:
     return band.partition(SEPARATOR)[0]
 
 
+def of_one_image(bands: Sequence[str]) -> tuple[str, ...]:
+    """Names of bands without their period; as they are where two of them differ in it alone."""
+    names = tuple(map(plain, bands))
+    return names if len(set(names)) == len(names) else tuple(bands)
+
+
 def find_bands(wanted: Sequence[str], available: Sequence[str]) -> tuple[str, ...] | None:
     """The names under which `available` holds the bands `wanted` of one image: as they are, or in the first period that
     has them all; None if it has them in none."""

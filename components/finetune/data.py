@@ -17,7 +17,7 @@ import torch
 from components.artifacts.model import Normalisation
 from components.artifacts.patch_order import Indices
 from components.artifacts.patchset import PatchSet
-from components.artifacts.periods import plain
+from components.artifacts.periods import of_one_image, plain
 from components.errors import GeoductError
 from components.finetune.bands import SENTINEL2, published
 from components.finetune.data_truth import DataTask, draw_share, truth_of
@@ -165,10 +165,8 @@ class PatchSetDataModule(Patches):
 
     @property
     def frame_bands(self) -> tuple[str, ...]:
-        """Names of the bands in one frame, without their period where no two of them differ in it alone."""
-        own = self.bands[: len(self.bands) // self.frames]
-        names = tuple(map(plain, own))
-        return names if len(set(names)) == len(names) else own
+        """Names of the bands in one frame, as a backbone knows them: without their period if they are of one."""
+        return of_one_image(self.bands[: len(self.bands) // self.frames])
 
     def setup(self, stage: str) -> None:
         """Check that the trainer's ranks can share the patches; Lightning calls this."""

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from components.artifacts.composite import Composite
-from components.artifacts.periods import Period, find_bands, read_periods
+from components.artifacts.periods import Period, find_bands, of_one_image, read_periods
 from components.artifacts.scenecube import SceneCube, create_scenecube
 from components.composite.clear import unclear
 from components.errors import GeoductError
@@ -116,6 +116,8 @@ def test_bands_of_one_image_are_found_by_name() -> None:
     assert find_bands(("B04", "B02"), ["B02", "B04", "B02@1", "B04@1"]) == ("B04", "B02")
     assert find_bands(("B04", "B02"), ["B02@1", "B02@2", "B04@2"]) == ("B04@2", "B02@2")
     assert find_bands(("B04", "B02"), ["B02@1", "B04@2"]) is None
+    assert of_one_image(["B04@2", "B02@2", "B08"]) == ("B04", "B02", "B08")
+    assert of_one_image(["B04@1", "B04@2"]) == ("B04@1", "B04@2")
 
 
 @pytest.mark.parametrize("stored", [[{}], [{"start": "June", "end": "2021-06-02", "dates": []}], 3, [4]])

@@ -19,6 +19,8 @@ from components.finetune import finetune
 from components.finetune.config import build
 from components.finetune.data import PatchSetDataModule
 from components.finetune.reading import read
+from components.learning.networks import build as build_network
+from components.learning.networks import load_weights
 from components.learning.predictor import Predictor
 from components.predict import predict
 from tests.components.finetune.losses import both_losses
@@ -213,6 +215,18 @@ def test_it_learns_what_only_both_periods_tell(world: PatchSet, tuned: Model) ->
     other = image[:, [3, 4, 5, 0, 1, 2]]  # with the periods exchanged, classes 0 and 1 are
     found = Predictor(tuned)(other).argmax(axis=1)
     assert (found[label < 2] == 1 - label[label < 2]).mean() > 0.7
+
+
+def test_the_model_answers_as_the_network_learned(world: PatchSet, tuned: Model) -> None:
+    whole = build_network(tuned.architecture).eval()
+    load_weights(whole, tuned.weights(), "tuned")
+    batch = next(iter(feed(world, date="periods").val_dataloader()))
+    with torch.inference_mode():
+        expected = whole.network(batch["image"], temporal_coords=batch["temporal_coords"]).output
+        dateless = whole.network(batch["image"]).output
+    found = Predictor(tuned)(world.array("image")[:][world.indices("val")[:4]])
+    np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-4)
+    assert not np.allclose(found, dateless, rtol=1e-2, atol=1e-2)
 
 
 def test_pretrained_weights_of_one_frame_serve_several(world: PatchSet, tmp_path: Path) -> None:
