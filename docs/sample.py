@@ -10,6 +10,7 @@ import rasterio
 from matplotlib.patches import Patch
 
 from components.artifacts import Composite, LabelMap, Map
+from components.artifacts.periods import find_bands
 
 matplotlib.use("Agg")
 
@@ -24,8 +25,10 @@ NODATA = 0.15
 
 
 def true_colour(composite: Composite) -> np.ndarray:
-    """Red, green and blue (y, x, 3), 0 to 1."""
-    planes = [composite.array("reflectance")[composite.bands.index(b)][::STEP, ::STEP] for b in ("B04", "B03", "B02")]
+    """Red, green and blue (y, x, 3), 0 to 1; of several periods, the first."""
+    bands = find_bands(("B04", "B03", "B02"), composite.bands)
+    assert bands is not None, f"{composite.path} has no red, green and blue"
+    planes = [composite.array("reflectance")[composite.bands.index(band)][::STEP, ::STEP] for band in bands]
     dn = np.stack(planes, axis=-1)
     shown = np.clip(dn / 10_000 / BRIGHT, 0, 1) ** 0.7
     return np.where((dn == 0).any(axis=-1, keepdims=True), NODATA, shown)

@@ -13,6 +13,7 @@ import numpy as np
 import zarr
 
 from components.artifacts.nomenclature import IGNORE, Nomenclature
+from components.artifacts.periods import Period, read_periods
 from components.artifacts.shards import Shards
 from components.artifacts.zarrs import ZarrArtifact, consolidate, create_array, create_group, write_bands
 from components.errors import GeoductError
@@ -65,6 +66,11 @@ class PatchSet(ZarrArtifact):
     def statistics(self) -> dict[str, dict[str, float]]:
         """Per band, over valid pixels of the train split, in DN: mean, std, min, max, p01, p02, p50, p98, p99."""
         return {band: dict(values) for band, values in self.attribute("statistics").items()}
+
+    @property
+    def periods(self) -> tuple[Period, ...]:
+        """The periods of the Composite that it was cut from, which its bands `B04@1`, … name; none if it has none."""
+        return read_periods(self.attrs.get("periods"), self.path)
 
     def indices(self, split: Split) -> np.ndarray[Any, np.dtype[np.int64]]:
         """Numbers of the patches of a split, ascending."""
@@ -120,6 +126,7 @@ class PatchSet(ZarrArtifact):
             raise GeoductError(f"{self.path / INDEX} lacks the column {missing[0]!r}")
         if set(self.statistics) != set(self.bands):
             raise GeoductError(f"{self.path} has statistics of {sorted(self.statistics)}; expected {self.bands}")
+        _ = self.periods
 
 
 def checksum(image: np.ndarray[Any, Any], label: np.ndarray[Any, Any]) -> int:

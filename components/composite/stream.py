@@ -1,12 +1,13 @@
 """Composing a cube of any size in bounded memory: tile by tile for reducing, shard by shard for writing.
 
 A tile's mask is read with a halo as wide as the dilation, so that a cloud in one tile grows into the next and the
-result does not depend on where tiles begin.
+result does not depend on where tiles begin. Periods are reduced one after the other within a shard, so that more of
+them take no more memory.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ from components.artifacts.shards import Shards
 from components.artifacts.zarrs import CHUNK, SHARD
 from components.blocks import Block, blocks_of, run_blocks
 from components.composite.clear import unclear
+from components.composite.periods import Share, shares_of
 from components.composite.reduce import best, median, observations
 from components.errors import GeoductError
 
@@ -31,8 +33,8 @@ REDUCTIONS = {"median": median, "best": best}
 Chunks = dict[tuple[int, ...], bytes | None]
 
 
-Tile = tuple[Block, Block]
-"""A shard, and a part of it that is reduced at a time."""
+Tile = tuple[Block, int, Block]
+"""A shard, the number of a share of the scenes, and a part of the shard that is reduced at a time."""
 
 
 @dataclass(frozen=True)
@@ -42,30 +44,28 @@ class _Reduction:
     looks: Shards
     flags: Shards
     reflectance: Shards
-    observations: Shards
+    steps: tuple[slice, ...]
     name: str
     mask: str
     classes: frozenset[int]
     dilation: int
 
-    def __call__(self, tile: Tile) -> tuple[Chunks, Chunks, int, int]:
-        """A tile's chunks in both arrays, how many looks the mask ruled out and how many were clear."""
-        shard, part = tile
-        here = _inside(shard, part)
-        count, bands = self.looks.shape[:2]
-        ruled = _ruled(self.flags, here, self.mask, self.classes, self.dilation)
-        values = self.looks.read(slice(0, count), slice(0, bands), *here.window)
+    def __call__(self, tile: Tile) -> tuple[Chunks, NDArray[np.uint8], int, int]:
+        """A tile's chunks of reflectance by their place in the shard, its number of clear looks (y, x), and how many
+        looks the mask ruled out and how many were clear in all."""
+        shard, share, part = tile
+        here, steps = _inside(shard, part), self.steps[share]
+        bands = self.looks.shape[1]
+        ruled = _ruled(self.flags, here, steps, self.mask, self.classes, self.dilation)
+        values = self.looks.read(steps, slice(0, bands), *here.window)
         clear = ~ruled & values.all(axis=1)
-        counts = observations(clear)
         images: Chunks = {}
-        seen: Chunks = {}
         for chunk in blocks_of(part.shape, CHUNK):
             window = (slice(None), *chunk.window)
             place = (part.y0 + chunk.y0) // CHUNK, (part.x0 + chunk.x0) // CHUNK
             image = REDUCTIONS[self.name](values[(slice(None), *window)], clear[window])
             images |= {(band, *place): self.reflectance.encode(image[band : band + 1]) for band in range(bands)}
-            seen[place] = self.observations.encode(counts[chunk.window])
-        return images, seen, int(np.count_nonzero(ruled)), int(np.count_nonzero(clear))
+        return images, observations(clear), int(np.count_nonzero(ruled)), int(np.count_nonzero(clear))
 
 
 def compose(
@@ -74,42 +74,65 @@ def compose(
     reduction: str,
     classes: Collection[int],
     dilation: int,
+    periods: Sequence[str] | None = None,
     workers: int | None = None,
     scheduler: str | None = None,
 ) -> None:
     """Write the Composite of `scenes` at `path`, with threads or with the dask cluster that has this `scheduler`.
 
     Raises:
-        GeoductError: no pixel has a clear look, or a chunk of the scenes is corrupt.
+        GeoductError: the periods do not go with the scenes, no pixel has a clear look in one of them or in all, or a
+            chunk of the scenes is corrupt.
     """
+    shares = shares_of(scenes, periods)
     looks, flags = Shards(scenes.array("reflectance")), Shards(scenes.array("scl"))
-    count, bands, height, width = looks.shape
-    reflectance, clear_looks = map(Shards, create_composite(path, scenes.geobox, scenes.bands, *scenes.dates))
-    reduce = _Reduction(looks, flags, reflectance, clear_looks, reduction, scenes.mask, frozenset(classes), dilation)
+    bands, height, width = looks.shape[1:]
+    reflectance, clear_looks = map(Shards, _create(path, scenes, shares))
+    steps = tuple(share.steps for share in shares)
+    reduce = _Reduction(looks, flags, reflectance, steps, reduction, scenes.mask, frozenset(classes), dilation)
+    across = _across(bands * max(_count(share) for share in shares))
     tiles = [
-        (shard, part)
+        (shard, number, part)
         for shard in blocks_of((height, width), SHARD)
-        for part in blocks_of(shard.shape, (CHUNK, _across(count * bands)))
+        for number in range(len(shares))
+        for part in blocks_of(shard.shape, (CHUNK, across))
     ]
-    masked = clear = 0
+    masked, clear = [0] * len(shares), [0] * len(shares)
     shard_images: Chunks = {}
-    shard_seen: Chunks = {}
+    fewest = np.full((SHARD, SHARD), 255, "uint8")
     results = run_blocks(reduce, tiles, workers=workers, label="composite", scheduler=scheduler)
-    for (shard, part), (images, seen, out, good) in zip(tiles, results, strict=True):
+    for (shard, number, part), (images, counts, out, good) in zip(tiles, results, strict=True):
         shard_images |= images
-        shard_seen |= seen
-        masked, clear = masked + out, clear + good
+        np.minimum(fewest[part.window], counts, out=fewest[part.window])
+        masked[number], clear[number] = masked[number] + out, clear[number] + good
         if (part.y1, part.x1) == shard.shape:
             place = shard.y0 // SHARD, shard.x0 // SHARD
-            reflectance.write((0, *place), shard_images)
-            clear_looks.write(place, shard_seen)
-            shard_images, shard_seen = {}, {}
-    if not clear:
-        share = 100 * masked / (count * height * width)
-        raise GeoductError(
-            f"every pixel of all {count} scenes of {scenes.path} is cloudy or nodata: the mask rules out {share:.3g} % "
-            f"(with a dilation of {dilation} pixels), the rest is nodata"
-        )
+            reflectance.write((number, *place), shard_images)
+            shard_images = {}
+            if number == len(shares) - 1:
+                rows, columns = shard.shape
+                clear_looks.write(place, clear_looks.encode_planes(fewest[:rows, :columns]))
+                fewest[...] = 255
+    for number, share in enumerate(shares):
+        if not clear[number]:
+            when = f" in the period {share.period}" if share.period else ""
+            part_masked = 100 * masked[number] / (_count(share) * height * width)
+            raise GeoductError(
+                f"every pixel of all {_count(share)} scenes of {scenes.path}{when} is cloudy or nodata: the mask rules "
+                f"out {part_masked:.3g} % (with a dilation of {dilation} pixels), the rest is nodata"
+            )
+
+
+def _create(path: Path, scenes: SceneCube, shares: Sequence[Share]) -> tuple[Any, Any]:
+    """Lay out the Composite of these shares."""
+    periods = [share.period for share in shares if share.period is not None]
+    start, end = (periods[0].dates[0], periods[-1].dates[-1]) if periods else scenes.dates
+    return create_composite(path, scenes.geobox, scenes.bands, start, end, periods)
+
+
+def _count(share: Share) -> int:
+    """How many scenes are in a share."""
+    return int(share.steps.stop - share.steps.start)
 
 
 def _across(planes: int) -> int:
@@ -123,10 +146,12 @@ def _inside(outer: Block, inner: Block) -> Block:
     return Block(outer.y0 + inner.y0, outer.y0 + inner.y1, outer.x0 + inner.x0, outer.x0 + inner.x1)
 
 
-def _ruled(flags: Shards, here: Block, kind: str, classes: Collection[int], dilation: int) -> NDArray[Any]:
+def _ruled(
+    flags: Shards, here: Block, steps: slice, kind: str, classes: Collection[int], dilation: int
+) -> NDArray[Any]:
     """Looks at a tile that the mask rules out, with what grows into it from outside; (time, y, x)."""
-    count, height, width = flags.shape
+    height, width = flags.shape[1:]
     wide = here.grow(dilation, (height, width))
-    grown = unclear(flags.read(slice(0, count), *wide.window), kind, classes, dilation)
+    grown = unclear(flags.read(steps, *wide.window), kind, classes, dilation)
     top, left = here.y0 - wide.y0, here.x0 - wide.x0
     return grown[:, top : top + here.shape[0], left : left + here.shape[1]]

@@ -105,7 +105,7 @@ def class_shares(patches: PatchSet) -> list[dict[str, Any]]:
 
 
 def statistics(patches: PatchSet, model: Model) -> dict[str, Any]:
-    """The table of band statistics, in DN, and which bands the model uses."""
+    """The table of band statistics, in DN, which bands the model uses, and which period each number after an @ is."""
     rows = [
         {
             "name": band,
@@ -114,7 +114,11 @@ def statistics(patches: PatchSet, model: Model) -> dict[str, Any]:
         }
         for band, values in ((band, patches.statistics[band]) for band in patches.bands)
     ]
-    return {"titles": STATISTICS, "rows": rows, "normalisation": model.normalisation}
+    periods = ", ".join(
+        f"@{number} is {period} ({count(len(period.dates))} {'scene' if len(period.dates) == 1 else 'scenes'})"
+        for number, period in enumerate(patches.periods, 1)
+    )
+    return {"titles": STATISTICS, "rows": rows, "normalisation": model.normalisation, "periods": periods}
 
 
 def model(model: Model) -> list[tuple[str, str]]:

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from components.artifacts.nomenclature import IGNORE, Nomenclature
 from components.artifacts.patchset import PatchSet
+from components.artifacts.periods import find_bands
 
 WIDEST = 1000
 """Longest edge of the mosaic in pixels; a larger area is thinned by taking every n-th pixel."""
@@ -39,13 +40,13 @@ class Stretch:
     """How stored pixels become a picture: three bands, each from its 2nd to its 98th percentile of the train split.
 
     One gamma for all three brings their medians to a middle tone, so that ice or cloud does not leave the rest dark.
-    `name` says which bands are shown as red, green and blue.
+    `name` says which bands are shown as red, green and blue; of patches of several periods, those of the first.
     """
 
     def __init__(self, patches: PatchSet) -> None:
         bands, statistics = patches.bands, patches.statistics
         name, chosen = next(
-            (found for found in COMPOSITES if set(found[1]) <= set(bands)),
+            ((title, found) for title, wanted in COMPOSITES if (found := find_bands(wanted, bands)) is not None),
             ("false colour", tuple(bands[i] for i in (2, 1, 0))) if len(bands) > 2 else ("one band", (bands[0],) * 3),
         )
         self.name = f"{name} ({', '.join(dict.fromkeys(chosen))})"

@@ -170,8 +170,9 @@ def check_monitors(callbacks: Sequence[Callback], where: str) -> None:
 
 def check_bands(network: Mapping[str, Any], data: Any, weights: Weights | None, where: str) -> None:
     wanted = tasks.bands_of(network) or (None if weights is None else list(weights.pretraining.bands))
-    if wanted is not None and terratorch_names(wanted) != terratorch_names(data.bands):
+    given = data.frame_bands
+    if wanted is not None and terratorch_names(wanted) != terratorch_names(given):
         raise GeoductError(
             f"{where}: the backbone takes {len(wanted)} bands ({', '.join(wanted)}), but the data module gives "
-            f"{len(data.bands)} ({', '.join(data.bands)}); expected data.init_args.bands to name the same in that order"
+            f"{len(given)} ({', '.join(given)}); expected data.init_args.bands to name the same in that order"
         )

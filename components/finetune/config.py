@@ -33,6 +33,7 @@ from components.finetune.checks import (
     parameters,
     words_of,
 )
+from components.finetune.frames import check_frames
 from components.learning.foundation import architecture_of
 from components.learning.sharding import Sharded
 
@@ -137,13 +138,16 @@ def build(said: Mapping[str, Any], patches: PatchSet, weights: Weights | None, w
     dropped += [type(c).__name__ for c in built.callbacks if isinstance(c, _OURS)]
     check_monitors(settings["callbacks"], where)
     check_overrides(built.model, arguments, where)
-    check_bands(arguments["model_args"], built.data, weights, where)
+    network: dict[str, Any] = arguments["model_args"]
+    data: Any = built.data
+    check_bands(network, data, weights, where)
+    check_frames(network["backbone"], tasks.backbone_arguments(network), network.get("necks"), data.frames, where)
     _try(built.model, built.data, where)
     return Plan(
         kind,
         built.model,
         built.data,
-        architecture_of(kind, patches.size, arguments["model_args"]),
+        architecture_of(kind, patches.size, network, data.frames, data.moments),
         settings,
         hyperparameters,
         (*idle, *dropped),
@@ -311,16 +315,19 @@ def _statistics(data: dict[str, Any], weights: Weights) -> None:
 
 def _try(learner: tasks.Tuned, data: Any, where: str) -> None:
     """One patch through the network: what does not fit is told now, not after hours in a queue."""
-    size, bands = data.patches.size, len(data.bands)
+    size, frames = data.patches.size, data.frames
+    given = data.inputs(torch.zeros(1, len(data.bands), size, size), torch.zeros(1, dtype=torch.int64))
     learner.eval()
     try:
         with torch.inference_mode(), torch.random.fork_rng():
-            learner(torch.zeros(1, bands, size, size))
+            learner(given.pop("image"), **given)
     except (AssertionError, RuntimeError, TypeError, ValueError, IndexError) as error:
         if isinstance(error, torch.OutOfMemoryError):
             raise
+        bands = f"{len(data.frame_bands)} bands" + (f" in {frames} frames" if frames > 1 else "")
+        beside = f" with {' and '.join(given)}" if given else ""
         raise GeoductError(
-            f"{where}: the backbone {learner.model_args['backbone']!r} does not take patches of {bands} bands and "
-            f"{size} x {size} pixels: {words_of(error)}"
+            f"{where}: the backbone {learner.model_args['backbone']!r} does not take patches of {bands} and "
+            f"{size} x {size} pixels{beside}: {words_of(error)}"
         ) from error
     learner.train()

@@ -2,13 +2,13 @@
 
 Nothing here imports terratorch: a TerraTorch task asks for a dictionary, and passes what it does not know on to the
 network. So a batch holds `image`, the truth, `filename` and, if asked for, the coordinates that Prithvi's -TL models
-encode; the patches' ids stand under `filename`, the one place that every task leaves alone.
+encode; the patches' ids stand under `filename`, the one place that every task leaves alone. Several periods of a place
+become the frames of an image here; until then they are more bands.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from datetime import date as Date
 from typing import Any, Literal
 
 import numpy as np
@@ -17,11 +17,14 @@ import torch
 from components.artifacts.model import Normalisation
 from components.artifacts.patch_order import Indices
 from components.artifacts.patchset import PatchSet
+from components.artifacts.periods import of_one_image, plain
 from components.errors import GeoductError
-from components.finetune.bands import SENTINEL2, published, stored_bands
+from components.finetune.bands import SENTINEL2, published
 from components.finetune.data_truth import DataTask, draw_share, truth_of
+from components.finetune.frames import bands_of_frames, moments_of
 from components.learning.balance import patch_weights
 from components.learning.datamodule import Patches
+from components.learning.frames import apart
 from components.learning.loader import Batch, PatchLoader
 from components.learning.normalisation import scaling_of
 
@@ -64,15 +67,20 @@ class PatchSetDataModule(Patches):
     float32 for regression. Batches of `terratorch predict` hold no truth; they are of all patches, in stored order.
     The loaders keep their position in Lightning's checkpoints, so that a run resumes at the very next batch.
 
-    A PatchSet holds one composite a patch, hence one frame: models of several dates are not served. Regression is of
-    one number a patch; a PatchSet has no number a pixel.
+    With several `frames`, `image` is (n, band, frame, y, x), as TerraTorch's temporal models take it: the same bands of
+    the first periods of the Composite that the patches were cut from. All frames of a patch are turned alike. The
+    statistics of the PatchSet are of each band in each period, those of a backbone of a band in any.
+
+    Regression is of one number a patch; a PatchSet has no number a pixel.
 
     Args:
         patches: path or `s3://` URL of the PatchSet, or the PatchSet itself.
         task: what the truth is.
         batch_size: patches in a batch of one rank.
         bands: names of the bands in the network's order, Sentinel-2's (`B8A`) or TerraTorch's (`NIR_NARROW`); if not
-            given, those that `backbone` was pretrained with, or else all as stored.
+            given, those that `backbone` was pretrained with, or else all as stored. With several frames they are
+            without a period (`B8A`), with one they may have it (`B8A@2`).
+        frames: how many periods are frames: the first so many, in order of time.
         normalisation: from the statistics of the PatchSet, or `backbone`: what the backbone was pretrained with.
         backbone: its name in TerraTorch's registry.
         statistics: mean and std in DN by band, of weights that bring their own; `normalisation: backbone` then takes
@@ -82,8 +90,9 @@ class PatchSetDataModule(Patches):
         workers: threads that read, in each rank.
         seed: of order, draws and turns.
         coordinates: add `location_coords` (n, 2) float32, latitude and longitude of the patch's centre in degrees.
-        date: of the composite, such as `2024-07-01`; adds `temporal_coords` (n, 1, 2) float32, year and day of the
-            year counted from 0, as TerraTorch's own data modules count it.
+        date: of the composite, such as `2024-07-01`, or `periods`: the middle of the period of each frame; adds
+            `temporal_coords` (n, frame, 2) float32, year and day of the year counted from 0, as TerraTorch's own data
+            modules count it.
         target: name of the numeric column of the index that regression learns; patches without a value are left out.
         min_fraction: share of a patch's pixels that a class must cover to count as present, for multilabel.
         share: of the train patches that are used, in whole spatial blocks drawn by `seed` so that every class stays;
@@ -103,6 +112,7 @@ class PatchSetDataModule(Patches):
         task: DataTask,
         batch_size: int,
         bands: list[str] | None = None,
+        frames: int = 1,
         normalisation: DataNormalisation = "standardise",
         backbone: str | None = None,
         statistics: Statistics | None = None,
@@ -117,9 +127,9 @@ class PatchSetDataModule(Patches):
         share: float = 1.0,
     ) -> None:
         opened = patches if isinstance(patches, PatchSet) else PatchSet.open(patches)
-        if bands is None:
-            bands = list(published(backbone).bands) if backbone and not statistics else opened.bands
-        names = stored_bands(bands, opened.bands, opened.path)
+        if bands is None and backbone and not statistics:
+            bands = list(published(backbone).bands)
+        names = bands_of_frames(bands, opened, frames)
         scale: Statistics
         rule: Normalisation
         if normalisation == "backbone":
@@ -150,8 +160,13 @@ class PatchSetDataModule(Patches):
         )
         self.patches, self.task, self.content, self.labels = opened, task, contents["train"], labels
         self.statistics, self.normalisation = scale, rule
+        self.frames, self.moments = frames, moments_of(date, names, opened, frames)
         self.locations = _locations(opened) if coordinates else None
-        self.moment = None if date is None else _moment(date)
+
+    @property
+    def frame_bands(self) -> tuple[str, ...]:
+        """Names of the bands in one frame, as a backbone knows them: without their period if they are of one."""
+        return of_one_image(self.bands[: len(self.bands) // self.frames])
 
     def setup(self, stage: str) -> None:
         """Check that the trainer's ranks can share the patches; Lightning calls this."""
@@ -184,17 +199,23 @@ class PatchSetDataModule(Patches):
 
     def _remake(self, batch: Batch, truth: bool) -> dict[str, Any]:
         index = batch["index"]
-        made: dict[str, Any] = {"image": batch["image"]}
+        made: dict[str, Any] = dict(self.inputs(batch["image"], index))
         if truth and self.labels is None:
             made["mask"] = batch["mask"]
         elif truth and self.labels is not None:
             made["label"] = self.labels[index]
-        if self.locations is not None:
-            made["location_coords"] = self.locations[index]
-        if self.moment is not None:
-            made["temporal_coords"] = self.moment.repeat(len(index), 1, 1)
         made["filename"] = [self.ids[number] for number in index.tolist()]
         return made
+
+    def inputs(self, image: torch.Tensor, index: torch.Tensor) -> dict[str, torch.Tensor]:
+        """What a network is given of images (n, band, y, x) of the patches of these numbers: their frames apart, and
+        the coordinates that were asked for."""
+        given = {"image": apart(image, self.frames)}
+        if self.locations is not None:
+            given["location_coords"] = self.locations[index]
+        if self.moments is not None:
+            given["temporal_coords"] = torch.tensor(self.moments).repeat(len(index), 1, 1)
+        return given
 
 
 def _pretrained(bands: tuple[str, ...], backbone: str | None, statistics: Statistics | None) -> Statistics:
@@ -212,7 +233,7 @@ def _pretrained(bands: tuple[str, ...], backbone: str | None, statistics: Statis
     given = {SENTINEL2.get(band, band): values for band, values in statistics.items()}
     chosen = {}
     for band in bands:
-        values = given.get(SENTINEL2.get(band, band), {})
+        values = given.get(SENTINEL2.get(plain(band), plain(band)), {})
         if not {"mean", "std"} <= values.keys():
             raise GeoductError(
                 f"{whose} has no mean and std of band {band}, only of {', '.join(given)}; choose among these bands, or "
@@ -229,12 +250,3 @@ def _locations(patches: PatchSet) -> torch.Tensor:
         raise GeoductError(f"the footprints of {patches.path} have no CRS; without it coordinates cannot be given")
     centres = footprints.centroid.to_crs("EPSG:4326")
     return torch.from_numpy(np.stack([centres.y, centres.x], axis=1).astype(np.float32))
-
-
-def _moment(date: str) -> torch.Tensor:
-    """(1, 1, 2) float32: year, and day of the year from 0."""
-    try:
-        day = Date.fromisoformat(date)
-    except ValueError:
-        raise GeoductError(f"date is {date!r}; expected a day such as 2024-07-01") from None
-    return torch.tensor([[[day.year, day.timetuple().tm_yday - 1]]], dtype=torch.float32)

@@ -5,7 +5,7 @@ Importing terratorch takes over ten seconds, so this module is imported only whe
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from copy import deepcopy
 from typing import Any
 
@@ -15,6 +15,7 @@ from torch import nn
 
 from components.artifacts.model import Architecture, Task
 from components.errors import GeoductError, first_line, nearest
+from components.learning.frames import apart
 
 FACTORY = "EncoderDecoderFactory"
 """TerraTorch's factory for every backbone of its registry."""
@@ -26,18 +27,33 @@ _TRAINING_ONLY = ("peft_config", "backbone_pretrained", "backbone_ckpt_path")
 class Foundation(nn.Module):
     """A network of TerraTorch for images of any size that its backbone takes: (n, band, y, x) float32 to logits.
 
+    Of several frames, all bands of the first come first; a network that takes frames apart is given them so.
+
     Args:
         task: logits (n, class, y, x) for segmentation, (n, class) for classification.
         size: edge in pixels of the images that it was trained on.
         model_args: as in a YAML of TerraTorch, without pretrained weights and LoRA.
+        frames: how many the bands belong to.
+        moments: year, and day of the year from 0, of each frame, if it learned with them. A composite of other dates
+            is met as one of these, since the network has seen no other.
 
     Raises:
         GeoductError: TerraTorch has no such backbone, or cannot build it from these arguments.
     """
 
-    def __init__(self, task: Task, size: int, model_args: Mapping[str, Any]) -> None:
+    moments: torch.Tensor | None
+
+    def __init__(
+        self,
+        task: Task,
+        size: int,
+        model_args: Mapping[str, Any],
+        frames: int = 1,
+        moments: Sequence[Sequence[float]] | None = None,
+    ) -> None:
         super().__init__()
-        self.size, self.backbone = size, str(model_args["backbone"])
+        self.size, self.backbone, self.frames = size, str(model_args["backbone"]), frames
+        self.register_buffer("moments", None if moments is None else torch.tensor(moments), persistent=False)
         require_parts(model_args)
         factory = MODEL_FACTORY_REGISTRY.build(FACTORY)
         # The factory takes its arguments apart.
@@ -53,8 +69,9 @@ class Foundation(nn.Module):
             # Reflection needs more pixels than it adds; an image smaller than that repeats its edge.
             mode = "reflect" if more_y - top < height and more_x - left < width else "replicate"
             image = nn.functional.pad(image, pads, mode=mode)
+        dates = {} if self.moments is None else {"temporal_coords": self.moments.expand(image.shape[0], -1, -1)}
         try:
-            logits: torch.Tensor = self.network(image).output
+            logits: torch.Tensor = self.network(apart(image, self.frames), **dates).output
         except (AssertionError, RuntimeError, ValueError) as error:
             if isinstance(error, torch.OutOfMemoryError) or max(height, width) == self.size == min(height, width):
                 raise
@@ -95,10 +112,21 @@ def require_parts(model_args: Mapping[str, Any]) -> None:
             raise GeoductError(f"the {what} {name!r} is not in TerraTorch's registry{hint}")
 
 
-def architecture_of(task: Task, size: int, model_args: Mapping[str, Any]) -> Architecture:
+def architecture_of(
+    task: Task,
+    size: int,
+    model_args: Mapping[str, Any],
+    frames: int = 1,
+    moments: Sequence[Sequence[float]] | None = None,
+) -> Architecture:
     """The architecture of what a YAML's `model_args` describe, once LoRA is merged into the weights."""
     plain = {name: value for name, value in model_args.items() if name not in _TRAINING_ONLY}
     if "backbone_kwargs" in plain:
         drop = {name.removeprefix("backbone_") for name in _TRAINING_ONLY}
         plain["backbone_kwargs"] = {name: v for name, v in plain["backbone_kwargs"].items() if name not in drop}
-    return Architecture("terratorch", {"task": task, "size": size, "model_args": plain})
+    arguments: dict[str, Any] = {"task": task, "size": size, "model_args": plain}
+    if frames > 1:
+        arguments["frames"] = frames
+    if moments is not None:
+        arguments["moments"] = [list(moment) for moment in moments]
+    return Architecture("terratorch", arguments)

@@ -54,11 +54,11 @@ def _timm(encoder: str, bands: int, classes: int) -> nn.Module:
     return network
 
 
-def _terratorch(task: Task, size: int, model_args: dict[str, Any]) -> nn.Module:
+def _terratorch(**arguments: Any) -> nn.Module:
     import_terratorch()
     from components.learning.foundation import Foundation
 
-    return Foundation(task, size, model_args)
+    return Foundation(**arguments)
 
 
 FAMILIES: dict[str, Callable[..., nn.Module]] = {"unet": UNet, "timm": _timm, "terratorch": _terratorch}

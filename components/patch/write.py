@@ -32,7 +32,9 @@ def write_patches(path: Path, composite: Composite, labels: LabelMap, request: R
     scene, nomenclature = Scene(composite, labels), labels.nomenclature
     plan = make_plan(scene, nomenclature, request, workers=workers)
     count, size = len(plan.windows), request.size
-    image, label = map(Shards, create_patchset(path, count, size, scene.bands, nomenclature, {"statistics": {}}))
+    periods = {"periods": [period.to_dict() for period in composite.periods]} if composite.periods else {}
+    attributes = {"statistics": {}, **periods}
+    image, label = map(Shards, create_patchset(path, count, size, scene.bands, nomenclature, attributes))
     recode = np.arange(IGNORE + 1, dtype="uint8")
     recode[plan.ignored] = IGNORE
 

@@ -92,6 +92,7 @@ def pretrain(
     import torch
     from safetensors.torch import load_file
 
+    from components.artifacts.periods import of_one_image
     from components.artifacts.weights import Origin, Pretraining, write_weights
     from components.finetune.weights import terratorch_names
     from components.learning.fitting import fit, session
@@ -112,6 +113,7 @@ def pretrain(
         workers=workers,
         seed=seed,
     )
+    names = terratorch_names(of_one_image(data.bands))
     sizes = arguments_of(token=token, width=width, depth=depth, heads=heads, patch=patches.size)
     painter = {"decoder_embed_dim": decoder_width, "decoder_depth": decoder_depth, "decoder_num_heads": decoder_heads}
     folder = weights.path / "checkpoints"
@@ -119,7 +121,7 @@ def pretrain(
         torch.manual_seed(seed)
         network = build(
             backbone,
-            terratorch_names(data.bands),
+            names,
             {**sizes, **painter, "img_size": patches.size, "mask_ratio": mask_ratio, "norm_pix_loss": even_tokens},
         )
         learner = Autoencoder(
@@ -147,13 +149,13 @@ def pretrain(
     dates = f" and the SceneCube {scenes.digest}" if scenes else ""
     told = Pretraining(
         backbone=backbone,
-        bands=terratorch_names(data.bands),
+        bands=names,
         size=patches.size,
         origin=Origin(f"pretrained by Geoduct on the PatchSet {patches.digest}{dates}"),
         arguments=sizes,
         statistics={
             name: {key: patches.statistics[band][key] for key in ("mean", "std")}
-            for name, band in zip(terratorch_names(data.bands), data.bands, strict=True)
+            for name, band in zip(names, data.bands, strict=True)
         },
     )
     encoder = {name.removeprefix(ENCODER): t.numpy() for name, t in best.items() if name.startswith(ENCODER)}

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import nn
 
+from components.artifacts.periods import find_bands
 from components.finetune.weights import terratorch_names
 from components.pretrain.data import Images
 
@@ -60,9 +61,10 @@ def _on_scale_of(network: Any, image: torch.Tensor, painted: torch.Tensor) -> to
 
 def _channels(bands: tuple[str, ...]) -> list[int]:
     """Numbers of the bands shown as red, green and blue: those, or the first one as grey."""
-    names = terratorch_names(bands)
-    wanted = ("RED", "GREEN", "BLUE")
-    return [names.index(band) for band in wanted] if set(wanted) <= set(names) else [0, 0, 0]
+    for names, wanted in ((bands, ("B04", "B03", "B02")), (terratorch_names(bands), ("RED", "GREEN", "BLUE"))):
+        if (found := find_bands(wanted, names)) is not None:
+            return [names.index(band) for band in found]
+    return [0, 0, 0]
 
 
 def _colours(columns: tuple[torch.Tensor, ...], channels: list[int]) -> list[NDArray[np.uint8]]:

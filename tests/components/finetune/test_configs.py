@@ -5,16 +5,19 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 import yaml
 
 from components.artifacts import PatchSet
+from components.artifacts.periods import band_at
 from components.errors import GeoductError
 from components.finetune.config import build
 from components.finetune.reading import read
 from components.learning.networks import build as build_network
 from components.learning.networks import load_weights, weights_of
+from tests.components.finetune.seasons import with_periods
 from tests.components.train.worlds import land, patchset
 
 CONFIGS = sorted((Path(__file__).parents[3] / "hpc/configs").glob("*.yaml"))
@@ -23,12 +26,20 @@ SMALL = [file for file in CONFIGS if "tiny" in file.stem]
 
 
 @pytest.fixture(scope="module")
-def world(tmp_path_factory: pytest.TempPathFactory) -> PatchSet:
-    """Patches of ten bands and fifteen classes, as the sample's."""
+def worlds(tmp_path_factory: pytest.TempPathFactory) -> dict[int, PatchSet]:
+    """Patches of ten bands and fifteen classes, as the sample's, by their number of periods."""
+    folder = tmp_path_factory.mktemp("worlds")
     image, label = land(60, 64, 3, seed=0)
     label = label * 5 + (torch.arange(60).numpy() % 5).astype("uint8")[:, None, None]
     image = image[:, [0, 1, 2, 0, 1, 2, 0, 1, 2, 0]]
-    return patchset(tmp_path_factory.mktemp("world") / "patches", image, label, classes=15, bands=BANDS)
+    twice = tuple(band_at(band, number) for number in (1, 2) for band in BANDS)
+    patchset(folder / "two", np.concatenate([image, image], axis=1), label, classes=15, bands=twice)
+    return {1: patchset(folder / "one", image, label, classes=15, bands=BANDS), 2: with_periods(folder / "two")}
+
+
+def frames_of(file: Path) -> int:
+    """How many frames a YAML asks for."""
+    return int(yaml.safe_load(file.read_text())["data"]["init_args"].get("frames", 1))
 
 
 @pytest.mark.parametrize("file", CONFIGS, ids=lambda file: file.stem)
@@ -46,8 +57,9 @@ def test_terratorch_accepts_it(file: Path, capsys: pytest.CaptureFixture[str], m
 
 
 @pytest.mark.parametrize("file", SMALL, ids=lambda file: file.stem)
-def test_we_build_it_and_its_architecture_builds_again(file: Path, world: PatchSet) -> None:
-    plan = build(read(str(file), ("model.init_args.model_args.backbone_pretrained=false",)), world, None, str(file))
+def test_we_build_it_and_its_architecture_builds_again(file: Path, worlds: dict[int, PatchSet]) -> None:
+    said = read(str(file), ("model.init_args.model_args.backbone_pretrained=false",))
+    plan = build(said, worlds[frames_of(file)], None, str(file))
     network = build_network(plan.architecture).eval()
     tensors = weights_of(plan.learner.trained())
     load_weights(network, {f"network.{name}": values for name, values in tensors.items()}, "built")
@@ -57,6 +69,6 @@ def test_we_build_it_and_its_architecture_builds_again(file: Path, world: PatchS
 
 
 @pytest.mark.parametrize("file", [f for f in CONFIGS if "convnext" not in f.stem], ids=lambda file: file.stem)
-def test_it_begins_from_no_other_weights_than_those_given(file: Path, world: PatchSet) -> None:
+def test_it_begins_from_no_other_weights_than_those_given(file: Path, worlds: dict[int, PatchSet]) -> None:
     with pytest.raises(GeoductError, match="backbone_pretrained is true, but no --weights are given"):
-        build(read(str(file), ()), world, None, str(file))
+        build(read(str(file), ()), worlds[frames_of(file)], None, str(file))

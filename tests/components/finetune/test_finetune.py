@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import json
-import os
 from pathlib import Path
 from typing import Any
 
@@ -19,10 +18,10 @@ from components.finetune import finetune
 from components.learning.checkpoints import Checkpoints
 from components.learning.fitting import fit
 from components.learning.predictor import Predictor
-from tests.components.finetune.yamls import LORA, OURS, Recorder, tiny
+from tests.components.finetune.losses import both_losses
+from tests.components.finetune.yamls import LORA, OURS, tiny
 from tests.components.train.worlds import hide, land, patchset
 
-RECORDER = f"{Recorder.__module__}.{Recorder.__name__}"
 written = Checkpoints.state_dict
 EMA = {"class_path": "lightning.pytorch.callbacks.EMAWeightAveraging", "init_args": {"decay": 0.9}}
 
@@ -124,28 +123,9 @@ def test_the_model_says_how_it_came_to_be(world: PatchSet, tuned: Model) -> None
 def test_the_same_losses_as_terratorch_itself(
     world: PatchSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, settings: dict[str, Any]
 ) -> None:
-    from terratorch.cli_tools import build_lightning_cli
-
-    losses = {}
-    for who in ("terratorch", "geoduct"):
-        callback = {"class_path": RECORDER, "init_args": {"path": str(tmp_path / who)}}
-        changes = settings | {"data.init_args.patches": str(world.path)}
-        changes["trainer.callbacks"] = [*settings.get("trainer.callbacks", []), callback]
-        if who == "geoduct":
-            run(world, tmp_path / "m", **changes)
-        else:
-            monkeypatch.setattr(os, "environ", os.environ.copy())  # TerraTorch sets some of it for good
-            changes |= {"trainer.default_root_dir": str(tmp_path), "trainer.logger": False}
-            changes |= {"trainer.enable_checkpointing": False, "trainer.enable_progress_bar": False}
-            monkeypatch.setenv("terratorch_FLOAT_32_PRECISION", "highest")
-            before, exactness = torch.get_num_threads(), torch.get_float32_matmul_precision()
-            torch.set_num_threads(1)
-            build_lightning_cli(["fit", "-c", tiny(tmp_path / "t.yaml", changes), "--deploy_config_file", "false"])
-            torch.set_num_threads(before)
-            torch.set_float32_matmul_precision(exactness)
-        losses[who] = [float(line) for line in (tmp_path / who).read_text().split()]
-    assert len(losses["geoduct"]) == 12
-    assert losses["geoduct"] == losses["terratorch"]
+    ours, theirs = both_losses(world, tmp_path, monkeypatch, settings)
+    assert len(ours) == 12
+    assert ours == theirs
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,8 @@ from components.artifacts import Model, PatchSet
 from components.learning.predictor import Predictor
 from components.learning.sharding import Sharded
 from tests.components.finetune import in_turn
-from tests.components.finetune.test_finetune import EMA, EVERYTHING, RECORDER
+from tests.components.finetune.losses import RECORDER
+from tests.components.finetune.test_finetune import EMA, EVERYTHING
 from tests.components.finetune.yamls import tiny
 from tests.components.train.test_stopping import finish, step
 from tests.components.train.worlds import land, patchset

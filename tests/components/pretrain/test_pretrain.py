@@ -18,6 +18,7 @@ from components.finetune.weights import load_backbone
 from components.pretrain import pretrain
 from components.pretrain.looks import Looks
 from tests.components.finetune.backbones import prithvi
+from tests.components.finetune.seasons import STORED, seasons
 from tests.components.pretrain.worlds import dates, scenecube
 from tests.components.pretrain.worlds import patchset as patchset_of_scenes
 from tests.components.train.worlds import patchset
@@ -181,3 +182,11 @@ def test_bad_input(world: PatchSet, tmp_path: Path, changes: dict[str, Any], wor
     assert words in str(refusal.value)
     assert "\n" not in str(refusal.value)
     assert not (tmp_path / "weights").exists()
+
+
+def test_weights_of_one_period_are_of_its_bands_not_of_its_time(tmp_path: Path) -> None:
+    world = seasons(tmp_path / "p")
+    pretrain(world.path, weights=tmp_path / "w", **{**SMALL, "epochs": 1, "bands": STORED[3:]})
+    told = Weights.open(tmp_path / "w").pretraining
+    assert told.bands == ("RED", "NIR_BROAD", "SWIR_1")
+    assert told.statistics is not None and told.statistics["RED"]["mean"] == world.statistics["B04@2"]["mean"]
