@@ -147,7 +147,7 @@ def build(said: Mapping[str, Any], patches: PatchSet, weights: Weights | None, w
         kind,
         built.model,
         built.data,
-        architecture_of(kind, patches.size, network, data.frames, data.moments),
+        architecture_of(kind, patches.size, network, data.frames, data.moments, data.place),
         settings,
         hyperparameters,
         (*idle, *dropped),

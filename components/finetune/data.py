@@ -168,6 +168,14 @@ class PatchSetDataModule(Patches):
         """Names of the bands in one frame, as a backbone knows them: without their period if they are of one."""
         return of_one_image(self.bands[: len(self.bands) // self.frames])
 
+    @property
+    def place(self) -> tuple[float, float] | None:
+        """Latitude and longitude of the middle of the train patches, in degrees, where coordinates are asked for."""
+        if self.locations is None:
+            return None
+        latitude, longitude = self.locations[self.numbers["train"]].double().mean(dim=0).tolist()
+        return latitude, longitude
+
     def setup(self, stage: str) -> None:
         """Check that the trainer's ranks can share the patches; Lightning calls this."""
         if stage == "fit":

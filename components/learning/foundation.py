@@ -36,12 +36,15 @@ class Foundation(nn.Module):
         frames: how many the bands belong to.
         moments: year, and day of the year from 0, of each frame, if it learned with them. A composite of other dates
             is met as one of these, since the network has seen no other.
+        place: latitude and longitude in degrees of the middle of what it learned from, if it learned with places; it is
+            asked with this one, since pixels do not say where they are.
 
     Raises:
         GeoductError: TerraTorch has no such backbone, or cannot build it from these arguments.
     """
 
     moments: torch.Tensor | None
+    place: torch.Tensor | None
 
     def __init__(
         self,
@@ -50,10 +53,12 @@ class Foundation(nn.Module):
         model_args: Mapping[str, Any],
         frames: int = 1,
         moments: Sequence[Sequence[float]] | None = None,
+        place: Sequence[float] | None = None,
     ) -> None:
         super().__init__()
         self.size, self.backbone, self.frames = size, str(model_args["backbone"]), frames
         self.register_buffer("moments", None if moments is None else torch.tensor(moments), persistent=False)
+        self.register_buffer("place", None if place is None else torch.tensor(place), persistent=False)
         require_parts(model_args)
         factory = MODEL_FACTORY_REGISTRY.build(FACTORY)
         # The factory takes its arguments apart.
@@ -69,9 +74,13 @@ class Foundation(nn.Module):
             # Reflection needs more pixels than it adds; an image smaller than that repeats its edge.
             mode = "reflect" if more_y - top < height and more_x - left < width else "replicate"
             image = nn.functional.pad(image, pads, mode=mode)
-        dates = {} if self.moments is None else {"temporal_coords": self.moments.expand(image.shape[0], -1, -1)}
+        beside = {}
+        if self.moments is not None:
+            beside["temporal_coords"] = self.moments.expand(image.shape[0], -1, -1)
+        if self.place is not None:
+            beside["location_coords"] = self.place.expand(image.shape[0], -1)
         try:
-            logits: torch.Tensor = self.network(apart(image, self.frames), **dates).output
+            logits: torch.Tensor = self.network(apart(image, self.frames), **beside).output
         except (AssertionError, RuntimeError, ValueError) as error:
             if isinstance(error, torch.OutOfMemoryError) or max(height, width) == self.size == min(height, width):
                 raise
@@ -118,6 +127,7 @@ def architecture_of(
     model_args: Mapping[str, Any],
     frames: int = 1,
     moments: Sequence[Sequence[float]] | None = None,
+    place: Sequence[float] | None = None,
 ) -> Architecture:
     """The architecture of what a YAML's `model_args` describe, once LoRA is merged into the weights."""
     plain = {name: value for name, value in model_args.items() if name not in _TRAINING_ONLY}
@@ -129,4 +139,6 @@ def architecture_of(
         arguments["frames"] = frames
     if moments is not None:
         arguments["moments"] = [list(moment) for moment in moments]
+    if place is not None:
+        arguments["place"] = list(place)
     return Architecture("terratorch", arguments)
