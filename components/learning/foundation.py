@@ -101,4 +101,6 @@ def architecture_of(task: Task, size: int, model_args: Mapping[str, Any]) -> Arc
     if "backbone_kwargs" in plain:
         drop = {name.removeprefix("backbone_") for name in _TRAINING_ONLY}
         plain["backbone_kwargs"] = {name: v for name, v in plain["backbone_kwargs"].items() if name not in drop}
-    return Architecture("terratorch", {"task": task, "size": size, "model_args": plain})
+    # Sets of classes come from TerraTorch's network for one class: what the logits mean is the loss's business.
+    network: Task = "classification" if task == "multilabel" else task
+    return Architecture("terratorch", {"task": network, "size": size, "model_args": plain})
