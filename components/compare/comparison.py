@@ -36,12 +36,18 @@ def write_comparison(baseline: Model, candidate: Model, patches: PatchSet, folde
     """Score both models on a split of `patches` and write a Comparison's files into `folder`.
 
     Raises:
-        GeoductError: the models have different tasks, one does not go with the patches, or the split is empty.
+        GeoductError: the models have different tasks or give sets of classes, one does not go with the patches, or the
+            split is empty.
     """
     if baseline.task != candidate.task:
         raise GeoductError(
             f"the baseline {baseline.path} does {baseline.task} and the candidate {candidate.path} {candidate.task}; "
             "expected two models of one task"
+        )
+    if baseline.task == "multilabel":
+        raise GeoductError(
+            f"the models {baseline.path} and {candidate.path} are multilabel, and compare takes models that give one "
+            "class; expected segmentation or classification (evaluate scores each, on the same patches and blocks)"
         )
     models = {"baseline": baseline, "candidate": candidate}
     samples = {who: Samples(model, patches) for who, model in models.items()}
