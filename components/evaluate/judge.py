@@ -46,8 +46,12 @@ class OfClasses(Protocol):
         """Samples of truth."""
 
     @property
+    def predicted(self) -> NDArray[np.float64]:
+        """Samples that the classifier gives the class."""
+
+    @property
     def present(self) -> NDArray[np.bool_]:
-        """Whether there are any."""
+        """Whether there is any sample of truth."""
 
 
 class Scored(Protocol):

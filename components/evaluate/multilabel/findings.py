@@ -31,6 +31,8 @@ KEPT_DECISIONS = 50_000
 """How many decisions the temperature is fitted on."""
 BADLY_CUT = 0.2
 """By how much the average precision of a class has to exceed its F1 for its threshold to be worth a sentence."""
+FALSE_ALARMS = 0.1
+"""Share of the patches said to hold a class that has to be wrong to be worth a sentence."""
 FAR = 0.05
 """By how much more of the decisions a block has to get wrong than the median one to be worth a sentence."""
 
@@ -98,9 +100,9 @@ def _claimed(e: Evidence) -> Iterator[Finding]:
     """The class that accounts for most of what is said to be there and is not."""
     each = e.judged.each
     false = each.predicted - each.hits
-    if not false.sum():
-        return
     c = int(false.argmax())
+    if false[c] < FALSE_ALARMS * each.predicted[c] or not false[c]:
+        return
     held = (
         f"it is there in {count(int(each.hits[c]))} of the {count(int(each.predicted[c]))} patches where the model says"
         " so"

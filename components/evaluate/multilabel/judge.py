@@ -181,3 +181,23 @@ def compare(model: Judged, baseline: Judged, level: float) -> dict[str, Gain]:
         ends = interval(model.spread[name] - baseline.spread[name], level) if model.blocks > 1 else Interval(-1.0, 1.0)
         gains[name] = Gain(model.scores[name] - baseline.scores[name], *ends)
     return gains
+
+
+def compare_classes(model: Judged, baseline: Judged, level: float) -> dict[str, list[Gain]]:
+    """By how much the model's scores of `PER_CLASS` exceed the baseline's, one gain a class, over the same resamples.
+
+    A resample in which no patch holds a class says nothing of it.
+    """
+    present = model.class_spread.present
+    gains: dict[str, list[Gain]] = {}
+    for name in PER_CLASS:
+        value = getattr(model.each, name) - getattr(baseline.each, name)
+        differences = getattr(model.class_spread, name) - getattr(baseline.class_spread, name)
+        gains[name] = [
+            Gain(
+                float(value[c]),
+                *(interval(differences[:, c], level, present[:, c]) if model.blocks > 1 else Interval(-1.0, 1.0)),
+            )
+            for c in range(len(value))
+        ]
+    return gains

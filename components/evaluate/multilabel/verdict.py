@@ -46,5 +46,5 @@ def meaning(min_fraction: float) -> str:
     """What it is for a patch to hold a class."""
     return (
         f" A patch is said to hold a class that covers {percent(min_fraction, 3 if min_fraction < 0.01 else 0)} of its "
-        "pixels or more in these labels; the model learned by that share, and is scored by it."
+        "pixels or more in these labels: that is what was learned, and what is scored."
     )

@@ -15,7 +15,10 @@ from sklearn.metrics import average_precision_score, f1_score, multilabel_confus
 from components.artifacts import Model, PatchSet, Report
 from components.errors import GeoductError
 from components.evaluate import evaluate
+from components.evaluate.multilabel.measure import measure
+from components.evaluate.samples import Samples
 from components.learning.predictor import Predictor
+from components.learning.sets import held
 from tests.components.evaluate import scenes
 
 LEAST = 0.15
@@ -102,6 +105,22 @@ def test_baselines_are_what_they_say(folder: Path) -> None:
             assert gain["low"] <= gain["high"]
             expected = metrics["model"][key] - metrics["baselines"][name][key]
             assert gain["value"] == pytest.approx(expected, abs=2e-6)
+
+
+def test_the_map_shows_the_labels_themselves_also_around_what_is_held_out(folder: Path) -> None:
+    """Not one class a patch, as where a patch has but one."""
+    patches, model = PatchSet.open(folder / "patches.zarr"), Model.open(folder / "model")
+    samples = Samples(model, patches)
+    numbers = samples.numbers("test")
+    truth = held(patches, "test", LEAST)
+    mosaic = measure(samples, numbers, truth, Predictor(model), {}, batch=5).mosaic
+    assert (mosaic.known & ~mosaic.covered).any()
+    labels, index = patches.array("label")[...], patches.index
+    whole = np.full((256, 256), 255, np.uint8)
+    for label, row, col in zip(labels, index["row"], index["col"], strict=True):
+        whole[row : row + 32, col : col + 32] = label
+    frame = whole[mosaic.top :, mosaic.left :][: mosaic.truth.shape[0], : mosaic.truth.shape[1]]
+    np.testing.assert_array_equal(mosaic.truth[mosaic.known], frame[mosaic.known])
 
 
 def test_tables_add_up(folder: Path) -> None:
