@@ -21,9 +21,6 @@ Floats = NDArray[np.float64]
 SAID = 0.0
 """A class is said to be in a patch where its logit is above this, hence its probability above one half."""
 
-_AT_ONCE = 4_000_000
-"""Weights that are summed up at a time: bounds the memory of many resamples of many patches."""
-
 
 def held(patches: PatchSet, split: Split, min_fraction: float) -> NDArray[np.bool_]:
     """Which classes the labelled patches of a split hold, (patch, class): those of at least this share of its pixels.
@@ -52,17 +49,12 @@ def average_precision(truth: NDArray[np.bool_], scores: NDArray[Any], weights: N
     order = np.argsort(-scores, kind="stable")
     ranked, holds = scores[order], truth[order].astype(np.float64)
     last = np.searchsorted(-ranked, -ranked, side="right") - 1  # of those that have the same score
-    found = np.zeros(len(weights))
-    step = max(1, _AT_ONCE // max(1, len(order)))
-    for start in range(0, len(weights), step):
-        weight = np.asarray(weights[start : start + step], np.float64)[:, order]
-        hits = weight * holds
-        above, counted = hits.cumsum(1)[:, last], weight.cumsum(1)[:, last]
-        precision = np.divide(above, counted, out=np.zeros_like(above), where=counted > 0)
-        total = hits.sum(1)
-        found[start : start + step] = np.divide(
-            (hits * precision).sum(1), total, out=np.zeros(len(total)), where=total > 0
-        )
+    weight = np.asarray(weights, np.float64)[:, order]
+    hits = weight * holds
+    above, counted = hits.cumsum(1)[:, last], weight.cumsum(1)[:, last]
+    precision = np.divide(above, counted, out=np.zeros_like(above), where=counted > 0)
+    total = hits.sum(1)
+    found: Floats = np.divide((hits * precision).sum(1), total, out=np.zeros(len(total)), where=total > 0)
     return found
 
 

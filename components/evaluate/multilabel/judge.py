@@ -23,6 +23,9 @@ SCORES = ("macro_f1", "micro_f1", "weighted_f1", "macro_ap", "subset_accuracy", 
 """Those that have an interval, in the order in which they are shown."""
 PER_CLASS = ("precision", "recall", "ap", "f1")
 
+AT_ONCE = 1_000_000
+"""Patches of resamples that are ranked at a time, which bounds the memory of it."""
+
 RANGE = Interval(0.0, 1.0)
 """All values that a score can have: what is known of its spread from a single block."""
 
@@ -101,14 +104,12 @@ def score_sets(measured: Measured, who: str, draws: Floats, bins: int) -> tuple[
     """
     truth, said = measured.truth, measured.said(who)
     hits, support, predicted = (resampled(_by_block(measured, values), draws) for values in (truth & said, truth, said))
-    weights, logits = draws[:, measured.positions], measured.logits[who]
-    classes = range(truth.shape[1])
-    precisions = np.stack([average_precision(truth[:, c], logits[:, c], weights) for c in classes], 1)
+    logits = measured.logits[who]
     each = ClassScores(
         precision=_ratio(hits, predicted),
         recall=_ratio(hits, support),
         f1=_ratio(2 * hits, support + predicted),
-        ap=precisions,
+        ap=_precisions(measured, who, draws),
         support=support,
         predicted=predicted,
         hits=hits,
@@ -117,7 +118,7 @@ def score_sets(measured: Measured, who: str, draws: Floats, bins: int) -> tuple[
     right = (found.predicted == truth.ravel()).reshape(truth.shape)
     counted = _bins(measured, found.confidence.reshape(truth.shape), right, bins)
     drawn = Bins(*(resampled(part, draws) for part in counted))
-    patches = weights.sum(1)
+    patches = draws @ measured.sizes()
     count = each.present.sum(1).astype(np.float64)
     wrong = resampled(_by_block(measured, ~right), draws).sum(1)
     return (
@@ -133,6 +134,17 @@ def score_sets(measured: Measured, who: str, draws: Floats, bins: int) -> tuple[
         each,
         drawn,
     )
+
+
+def _precisions(measured: Measured, who: str, draws: Floats) -> Floats:
+    """Average precision of each class in each resample, (resample, class)."""
+    found = np.zeros((len(draws), measured.truth.shape[1]))
+    step = max(1, AT_ONCE // len(measured.positions))
+    for start in range(0, len(draws), step):
+        weights = draws[start : start + step, measured.positions]
+        for c, (truth, logits) in enumerate(zip(measured.truth.T, measured.logits[who].T, strict=True)):
+            found[start : start + step, c] = average_precision(truth, logits, weights)
+    return found
 
 
 def _bins(measured: Measured, confidence: NDArray[np.float32], right: NDArray[np.bool_], bins: int) -> Bins:

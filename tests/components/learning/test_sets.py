@@ -30,14 +30,6 @@ def test_average_precision_is_scikit_learns_with_weights_and_ties() -> None:
         np.testing.assert_allclose(average_precision(truth[:, c], logits[:, c], weights), expected, rtol=1e-12)
 
 
-def test_many_weightings_are_worked_through_in_parts(monkeypatch: pytest.MonkeyPatch) -> None:
-    truth, logits = answers(50, 1)
-    weights = np.random.default_rng(1).integers(0, 4, (33, 50))
-    whole = average_precision(truth[:, 0], logits[:, 0], weights)
-    monkeypatch.setattr("components.learning.sets._AT_ONCE", 120)
-    np.testing.assert_array_equal(average_precision(truth[:, 0], logits[:, 0], weights), whole)
-
-
 def test_a_class_that_no_counted_sample_holds_has_no_precision() -> None:
     truth, scores = np.array([True, False, False]), np.array([0.1, 0.2, 0.3])
     assert average_precision(truth, scores, np.array([[0, 1, 1], [1, 1, 1]])).tolist() == [0.0, pytest.approx(1 / 3)]

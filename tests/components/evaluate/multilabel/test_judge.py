@@ -96,6 +96,15 @@ def test_a_resample_scores_as_if_its_blocks_were_there_as_often_as_drawn() -> No
             assert each.ap[r, c] == pytest.approx(average_precision_score(again[0][:, c], logits[repeated][:, c]))
 
 
+def test_many_resamples_are_ranked_in_parts(monkeypatch: pytest.MonkeyPatch) -> None:
+    truth, logits = random_answers(3)
+    made, draws = measured(truth, model=logits), draw(BLOCKS, 25, seed=1)
+    _, whole, _ = score_sets(made, "model", draws, 10)
+    monkeypatch.setattr("components.evaluate.multilabel.judge.AT_ONCE", 7 * PATCHES)
+    _, parts, _ = score_sets(made, "model", draws, 10)
+    np.testing.assert_array_equal(parts.ap, whole.ap)
+
+
 def test_gains_are_paired_and_an_interval_of_no_difference_is_none() -> None:
     truth, logits = random_answers()
     made = measured(truth, model=logits, same=logits, worse=-logits)
