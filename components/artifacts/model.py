@@ -25,8 +25,8 @@ PERFORMANCE = "performance.csv"
 TENSORBOARD = "tensorboard"
 """Records of a run of `finetune`: what it was told, a row an epoch of how fast it went, curves by the step."""
 
-Task = Literal["segmentation", "classification"]
-"""What a model gives a class to: each pixel, or the patch as a whole."""
+Task = Literal["segmentation", "classification", "multilabel"]
+"""What a model gives: a class to each pixel, one to the patch as a whole, or the set of classes that a patch holds."""
 Normalisation = Literal["standardise", "minmax", "percentile"]
 
 NEEDED: dict[Normalisation, tuple[str, str]] = {
@@ -50,10 +50,12 @@ class Description:
     """What `model.json` says.
 
     `bands` are in the network's order; `statistics` in DN by band, as in the PatchSet; `size` is the patch's edge in
-    pixels; `patches` the digest of the PatchSet it was trained on.
+    pixels; `patches` the digest of the PatchSet it was trained on. `min_fraction`, for multilabel alone, is the share
+    of a patch's pixels from which on the patch was said to hold a class.
 
     Raises:
-        GeoductError: no band, no such task or normalisation, or a band without the statistics that are needed.
+        GeoductError: no band, no such task or normalisation, a band without the statistics that are needed, or a
+            multilabel model that does not say what it learned.
     """
 
     task: Task
@@ -64,10 +66,14 @@ class Description:
     nomenclature: Nomenclature
     size: int
     patches: str
+    min_fraction: float | None = None
 
     def __post_init__(self) -> None:
         if self.task not in get_args(Task):
             raise GeoductError(f"a model's task is {self.task!r}; expected one of {', '.join(get_args(Task))}")
+        if (self.task == "multilabel") != (self.min_fraction is not None and 0 < self.min_fraction <= 1):
+            expected = "more than 0, at most 1" if self.task == "multilabel" else "none, which is for multilabel alone"
+            raise GeoductError(f"a {self.task} model's min_fraction is {self.min_fraction}; expected {expected}")
         if self.normalisation not in NEEDED:
             raise GeoductError(
                 f"a model's normalisation is {self.normalisation!r}; expected one of {', '.join(NEEDED)}"
@@ -94,6 +100,7 @@ class Description:
             "nomenclature": self.nomenclature.to_dict(),
             "size": self.size,
             "patches": self.patches,
+            **({} if self.min_fraction is None else {"min_fraction": self.min_fraction}),
         }
 
     @classmethod
@@ -114,6 +121,7 @@ class Description:
             nomenclature=Nomenclature.from_dict(stored["nomenclature"]),
             size=int(stored["size"]),
             patches=str(stored["patches"]),
+            min_fraction=float(stored["min_fraction"]) if "min_fraction" in stored else None,
         )
 
 
@@ -169,6 +177,11 @@ class Model(Artifact):
     def size(self) -> int:
         """Edge of the patches it learned from, in pixels."""
         return self.description.size
+
+    @property
+    def min_fraction(self) -> float | None:
+        """Share of a patch's pixels from which on it was said to hold a class; none unless the task is multilabel."""
+        return self.description.min_fraction
 
     @property
     def history(self) -> Path:

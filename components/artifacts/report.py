@@ -25,17 +25,15 @@ def _strangers(value: Any, name: str = "") -> Iterator[str]:
 
 
 class Report(Artifact):
-    """A folder: `metrics.json` (numbers only, nested), the CSVs of `tables`, and the self-contained `report.html`."""
+    """A folder: `metrics.json` (numbers only, nested), CSVs, and the self-contained `report.html`.
+
+    The CSVs are those of `tables`, and one row of `choices`: of what is taken for what, or, where a patch holds several
+    classes, of the decisions about each.
+    """
 
     kind = "Report"
-    tables: ClassVar[tuple[str, ...]] = (
-        "confusion.csv",
-        "confusion_counts.csv",
-        "per_class.csv",
-        "reliability.csv",
-        "baselines.csv",
-        "blocks.csv",
-    )
+    tables: ClassVar[tuple[str, ...]] = ("per_class.csv", "reliability.csv", "baselines.csv", "blocks.csv")
+    choices: ClassVar[tuple[tuple[str, ...], ...]] = (("confusion.csv", "confusion_counts.csv"), ("decisions.csv",))
 
     @property
     def metrics(self) -> dict[str, Any]:
@@ -57,9 +55,11 @@ class Report(Artifact):
 
     def validate(self) -> None:
         """Check that every file is there and that the scores can be read."""
-        for name in (PAGE, *self.tables):
+        there = (c for c in self.choices if any((self.path / name).is_file() for name in c))
+        choice = next(there, self.choices[0])
+        for name in (PAGE, *choice, *self.tables):
             if not (self.path / name).is_file():
-                held = ", ".join((METRICS, PAGE, *self.tables))
+                held = ", ".join((METRICS, PAGE, *choice, *self.tables))
                 raise GeoductError(f"{self.path} has no {name}; a {self.kind} holds {held}")
         _ = self.metrics
 
@@ -70,3 +70,4 @@ class Comparison(Report):
 
     kind = "Comparison"
     tables = ("scores.csv", "per_class.csv", "outcomes.csv", "blocks.csv")
+    choices = ((),)

@@ -33,6 +33,9 @@ def compare(
     minus baseline; their intervals come from resampling whole blocks, the same for both, so that what makes a block
     hard for both cancels. Where an interval holds 0 no difference is shown.
 
+    Of two multilabel models the scores are those that evaluate gives such a model, on all labelled patches; they have
+    to agree on the share of its pixels from which on a patch holds a class.
+
     Args:
         baseline: the model to beat
         candidate: the model that is to beat it; of the same task and classes, its bands may be others
@@ -47,6 +50,14 @@ def compare(
         seed: of resampling
     """
     from components.compare.comparison import Settings, write_comparison
+    from components.compare.multilabel import write_comparison as write_comparison_of_sets
+    from components.errors import GeoductError
 
+    if baseline.task != candidate.task:
+        raise GeoductError(
+            f"the baseline {baseline.path} does {baseline.task} and the candidate {candidate.path} {candidate.task}; "
+            "expected two models of one task"
+        )
     settings = Settings(split, bootstrap, level, bins, examples, batch_size, seed)
-    write_comparison(baseline, candidate, patches, comparison.path, settings)
+    write = write_comparison_of_sets if baseline.task == "multilabel" else write_comparison
+    write(baseline, candidate, patches, comparison.path, settings)

@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
 from components.artifacts.model import Model
 from components.artifacts.patchset import PatchSet, Split
 from components.artifacts.report import PAGE
-from components.compare.page import Content, page
+from components.compare.page import Blocks, Content, one_class, page
 from components.compare.pairing import pair
-from components.compare.pictures import choose, show
+from components.compare.pictures import LEGEND, choose, panels, show
 from components.compare.tables import metrics, write_tables
-from components.compare.verdict import verdict
+from components.compare.verdict import accuracies, verdict
 from components.errors import GeoductError
 from components.evaluate import judge as judging
 from components.evaluate.bootstrap import draw
+from components.evaluate.metrics import scores
 from components.evaluate.samples import Samples
 from components.learning.predictor import Predictor
 
@@ -36,13 +38,8 @@ def write_comparison(baseline: Model, candidate: Model, patches: PatchSet, folde
     """Score both models on a split of `patches` and write a Comparison's files into `folder`.
 
     Raises:
-        GeoductError: the models have different tasks, one does not go with the patches, or the split is empty.
+        GeoductError: one of the models does not go with the patches, or the split is empty.
     """
-    if baseline.task != candidate.task:
-        raise GeoductError(
-            f"the baseline {baseline.path} does {baseline.task} and the candidate {candidate.path} {candidate.task}; "
-            "expected two models of one task"
-        )
     models = {"baseline": baseline, "candidate": candidate}
     samples = {who: Samples(model, patches) for who, model in models.items()}
     numbers = samples["baseline"].numbers(settings.split)
@@ -58,32 +55,49 @@ def write_comparison(baseline: Model, candidate: Model, patches: PatchSet, folde
     judged = {who: judging.judge(tally, draws, settings.level) for who, tally in tallies.items()}
     gains = judging.compare(paired.candidate, paired.baseline, draws, settings.level)
     each = judging.compare_classes(paired.candidate, paired.baseline, draws, settings.level)
-    found = metrics(judged, gains, paired)
+    total = int(paired.outcomes.sum())
+    found = metrics(
+        judged, gains, paired.outcomes, {"samples": total, "patches": len(numbers), "blocks": len(paired.blocks)}
+    )
+    look = one_class("pixels" if baseline.task == "segmentation" else "patches")
+    theirs, ours = (scores(tally.confusion) for tally in (paired.baseline, paired.candidate))
+    blocks = Blocks(paired.blocks, paired.baseline.confusion.sum((1, 2)), theirs, ours)
     folder.mkdir(parents=True, exist_ok=True)
-    write_tables(folder, found, judged, gains, each, patches.nomenclature, paired)
-    unit = "pixels" if baseline.task == "segmentation" else "patches"
+    write_tables(folder, found, judged, gains, each, patches.nomenclature, paired.outcomes, blocks, look)
     better, worse = choose(paired, settings.examples)
     content = Content(
         models=models,
         patches=patches,
         settings=settings._asdict(),
-        unit=unit,
-        paired=paired,
+        look=look,
+        numbers=numbers,
         judged=judged,
         gains=gains,
         each=each,
+        outcomes=paired.outcomes,
+        blocks=blocks,
+        mosaic=paired.mosaic,
+        panels=panels(paired, both[0]),
+        who=LEGEND,
         metrics=found,
         verdict=verdict(
             judged,
             gains,
             each,
+            samples=total,
+            also=accuracies(judged, gains["accuracy"], look.unit),
             names=patches.nomenclature.names,
-            unit=unit,
+            unit=look.unit,
             blocks=len(paired.blocks),
             level=settings.level,
-            strangers=[who for who, model in models.items() if model.description.patches != patches.digest],
+            strangers=strangers(models, patches),
         ),
         better=show(*both, paired, better, *predict),
         worse=show(*both, paired, worse, *predict),
     )
     (folder / PAGE).write_text(page(content), encoding="utf-8")
+
+
+def strangers(models: Mapping[str, Model], patches: PatchSet) -> list[str]:
+    """Which of the models were trained on another PatchSet."""
+    return [who for who, model in models.items() if model.description.patches != patches.digest]

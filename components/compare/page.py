@@ -9,43 +9,80 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from components import __version__
 from components.artifacts.model import Model
 from components.artifacts.patchset import PatchSet
-from components.compare.pairing import BASELINE, CANDIDATE, Paired
-from components.compare.pictures import WHO, Row, difference_chart, outcome_picture
+from components.compare.pairing import BASELINE, CANDIDATE
+from components.compare.pictures import WHO, Row, difference_chart
 from components.compare.verdict import Verdict
 from components.evaluate import facts
 from components.evaluate.examples import Example
-from components.evaluate.judge import WITH_INTERVAL, Gain, Judged
-from components.evaluate.metrics import scores
-from components.evaluate.mosaic import UNSCORED, colour
+from components.evaluate.frame import LESS_IS_BETTER
+from components.evaluate.judge import Gain, Scored
+from components.evaluate.mosaic import Mosaic
+from components.evaluate.multilabel.verdict import meaning as meaning_of_sets
 from components.evaluate.page import HEADLINE, SHOWN_BLOCKS, TITLES
-from components.evaluate.pictures import jpeg, png, svg
+from components.evaluate.pictures import svg
 from components.evaluate.verdict import meaning
 from components.evaluate.wording import count, percent, score, signed
 from components.pages import render
 
 TEMPLATE = Path(__file__).parent / "templates" / "comparison.html.j2"
-LESS_IS_BETTER = ("ece",)
-CHARTED = tuple(name for name in WITH_INTERVAL if name not in LESS_IS_BETTER)
-"""The scores in the chart, where right of 0 is better for all."""
+
+
+@dataclass(frozen=True)
+class Look:
+    """What a task's page shows and how it calls it: the `unit` of samples and what is `decided` about; `titles` of
+    scores by name, those at the top with a few words (`headline`); the two scores of each class, and the two of each
+    block, by name and title, the first of them the one that blocks are ordered by."""
+
+    unit: str
+    decided: str
+    titles: Mapping[str, str]
+    headline: Mapping[str, str]
+    of_classes: Mapping[str, str]
+    of_blocks: Mapping[str, str]
+
+
+def one_class(unit: str) -> Look:
+    """The look of a task that gives one class to each sample, pixels or patches."""
+    return Look(
+        unit, unit, TITLES, HEADLINE, {"f1": "F1", "iou": "IoU"}, {"accuracy": "Accuracy", "macro_f1": "Macro-F1"}
+    )
+
+
+@dataclass(frozen=True)
+class Blocks:
+    """The blocks of a split: names, samples in each (block,), and scores of both models by name, each (block,)."""
+
+    names: list[str]
+    sizes: NDArray[np.int64]
+    baseline: Mapping[str, NDArray[np.float64]]
+    candidate: Mapping[str, NDArray[np.float64]]
 
 
 @dataclass(frozen=True)
 class Content:
     """All that the page shows. `models` and `judged` are by `baseline` and `candidate`; `gains` are candidate minus
-    baseline by score, `each` those of classes; `metrics` is what `metrics.json` holds, `settings` the parameters."""
+    baseline by score, `each` those of classes; `metrics` is what `metrics.json` holds, `settings` the parameters.
+    `outcomes` (class, outcome) counts who is right; `panels` are pictures of the area with captions, `who` names their
+    colours, and `mosaic` is their frame."""
 
     models: Mapping[str, Model]
     patches: PatchSet
     settings: Mapping[str, Any]
-    unit: str
-    paired: Paired
-    judged: Mapping[str, Judged]
+    look: Look
+    numbers: NDArray[np.int64]
+    judged: Mapping[str, Scored]
     gains: Mapping[str, Gain]
     each: Mapping[str, Sequence[Gain]]
+    outcomes: NDArray[np.int64]
+    blocks: Blocks
+    mosaic: Mosaic
+    panels: Sequence[tuple[str, str]]
+    who: Sequence[tuple[str, tuple[int, int, int]]]
     metrics: Mapping[str, Any]
     verdict: Verdict
     better: list[Example]
@@ -59,29 +96,36 @@ def page(content: Content) -> str:
 
 def _context(c: Content) -> dict[str, Any]:
     name = c.patches.nomenclature.name
-    task = c.models["baseline"].task
+    task, least = c.models["baseline"].task, c.models["baseline"].min_fraction
     return {
         "title": f"{name}, {task}",
         "task": task,
-        "unit": c.unit,
+        "unit": c.look.unit,
+        "decided": c.look.decided,
+        "class_titles": list(c.look.of_classes.values()),
+        "block_titles": list(c.look.of_blocks.values()),
         "split": c.settings["split"],
         "level": percent(c.settings["level"], 0),
         "headline": c.verdict.headline,
         "summary": c.verdict.summary,
         "cautions": c.verdict.cautions,
-        "meaning": meaning(name),
+        "meaning": meaning(name) + ("" if least is None else meaning_of_sets(least)),
         "cards": _cards(c),
-        "chart": svg(difference_chart(*_charted(c))),
+        "chart": svg(difference_chart(*_charted(c), list(c.look.of_classes.values()))),
         "scores": _scores(c),
         "classes": _classes(c),
         "outcomes": _outcomes(c),
-        "map": _map(c),
-        "who": _legend([(name, rgb) for name, rgb in WHO.values()] + [("no label or no data", UNSCORED)]),
+        "map": {
+            "panels": c.panels,
+            "bar": facts.scale_bar(c.mosaic.width, c.patches),
+            "step": c.mosaic.step,
+        },
+        "who": _legend(c.who),
         "legend_entries": _seen(c),
         "better": c.better,
         "worse": c.worse,
         "blocks": _blocks(c),
-        "gap": facts.gap_sentence(c.patches, c.paired.numbers),
+        "gap": facts.gap_sentence(c.patches, c.numbers),
         "models": [(who.capitalize(), facts.model(model), model.digest) for who, model in c.models.items()],
         "patches": c.patches.digest,
         "details": _details(c),
@@ -106,7 +150,7 @@ def _cards(c: Content) -> list[dict[str, Any]]:
     return [
         {
             "key": name,
-            "title": TITLES[name],
+            "title": c.look.titles[name],
             "about": about,
             "exact": c.metrics["difference"][name]["value"],
             "value": signed(c.gains[name].value),
@@ -114,7 +158,7 @@ def _cards(c: Content) -> list[dict[str, Any]]:
             "sides": " → ".join(map(score, _sides(c, name))),
             "mood": _mood(name, c.gains[name]),
         }
-        for name, about in HEADLINE.items()
+        for name, about in c.look.headline.items()
     ]
 
 
@@ -125,14 +169,14 @@ def _present(c: Content) -> list[int]:
 def _charted(c: Content) -> tuple[list[Row], list[Row]]:
     names = c.patches.nomenclature.names
     return (
-        [Row(TITLES[name], [c.gains[name]]) for name in CHARTED],
-        [Row(names[i], [c.each["f1"][i], c.each["iou"][i]]) for i in _present(c)],
+        [Row(c.look.titles[name], [c.gains[name]]) for name in c.gains if name not in LESS_IS_BETTER],
+        [Row(names[i], [c.each[name][i] for name in c.look.of_classes]) for i in _present(c)],
     )
 
 
 def _scores(c: Content) -> list[dict[str, Any]]:
     rows = []
-    for name in WITH_INTERVAL:
+    for name in c.gains:
         sides = [
             (score(c.judged[who].scores[name]), " – ".join(map(score, c.judged[who].intervals[name])))
             for who in ("baseline", "candidate")
@@ -140,7 +184,7 @@ def _scores(c: Content) -> list[dict[str, Any]]:
         gain = c.gains[name]
         rows.append(
             {
-                "title": TITLES[name] + (" (less is better)" if name in LESS_IS_BETTER else ""),
+                "title": c.look.titles[name] + (" (less is better)" if name in LESS_IS_BETTER else ""),
                 "sides": sides,
                 "difference": (signed(gain.value), _span(gain)),
                 "mood": _mood(name, gain),
@@ -164,9 +208,9 @@ def _classes(c: Content) -> list[dict[str, Any]]:
                         "difference": (signed(c.each[s][i].value), _span(c.each[s][i])),
                         "mood": _mood(s, c.each[s][i]),
                     }
-                    for s in ("f1", "iou")
+                    for s in c.look.of_classes
                 ],
-                "only": [percent(int(c.paired.outcomes[i, o]) / support) for o in (BASELINE, CANDIDATE)],
+                "only": [percent(int(c.outcomes[i, o]) / int(c.outcomes[i].sum())) for o in (BASELINE, CANDIDATE)],
             }
         )
     return rows
@@ -174,7 +218,7 @@ def _classes(c: Content) -> list[dict[str, Any]]:
 
 def _outcomes(c: Content) -> list[tuple[str, str, str, str, int]]:
     """Colour, name, share and number of each outcome, the number as text and as it is."""
-    counts = [int(n) for n in c.paired.outcomes.sum(0)]
+    counts = [int(n) for n in c.outcomes.sum(0)]
     return [
         (_hex(rgb), name, percent(counts[outcome] / sum(counts)), count(counts[outcome]), counts[outcome])
         for outcome, (name, rgb) in sorted(WHO.items())
@@ -195,31 +239,12 @@ def _seen(c: Content) -> list[tuple[str, str]]:
     return [(k.colour, k.name) for k, n in zip(c.patches.nomenclature, np.asarray(seen), strict=True) if n > 0]
 
 
-def _map(c: Content) -> dict[str, Any]:
-    mosaic = c.paired.mosaic
-    image, truth, answer, _ = mosaic.pictures(c.patches.nomenclature)
-    candidate = mosaic.framed(colour(c.paired.answer, c.patches.nomenclature))
-    who = mosaic.framed(outcome_picture(mosaic.truth, mosaic.answer, c.paired.answer))
-    labels = "Labels" if c.models["baseline"].task == "segmentation" else "Dominant class of each patch"
-    return {
-        "panels": [
-            ("Baseline", png(answer)),
-            ("Candidate", png(candidate)),
-            ("Who is right", png(who)),
-            (labels, png(truth)),
-            (f"Composite, {mosaic.stretch.name}", jpeg(image)),
-        ],
-        "bar": facts.scale_bar(mosaic.width, c.patches),
-        "step": mosaic.step,
-    }
-
-
 def _blocks(c: Content) -> dict[str, Any]:
-    """The blocks in which the models differ most, by accuracy."""
-    theirs, ours = (scores(tally.confusion) for tally in (c.paired.baseline, c.paired.candidate))
-    sizes = c.paired.baseline.confusion.sum((1, 2))
-    filled = np.flatnonzero(sizes)
-    difference = ours["accuracy"] - theirs["accuracy"]
+    """The blocks in which the models differ most, by the first score of blocks."""
+    first, second = c.look.of_blocks
+    sides = (c.blocks.baseline, c.blocks.candidate)
+    filled = np.flatnonzero(c.blocks.sizes)
+    difference = c.blocks.candidate[first] - c.blocks.baseline[first]
     order = filled[np.argsort(-np.abs(difference[filled]), kind="stable")]
     return {
         "total": len(filled),
@@ -227,11 +252,11 @@ def _blocks(c: Content) -> dict[str, Any]:
         "worse": int((difference[filled] < 0).sum()),
         "rows": [
             {
-                "name": c.paired.blocks[i],
-                "samples": count(int(sizes[i])),
-                "accuracy": [percent(float(side["accuracy"][i])) for side in (theirs, ours)],
+                "name": c.blocks.names[i],
+                "samples": count(int(c.blocks.sizes[i])),
+                "first": [percent(float(side[first][i])) for side in sides],
                 "difference": signed(float(difference[i])),
-                "f1": [score(float(side["macro_f1"][i])) for side in (theirs, ours)],
+                "second": [score(float(side[second][i])) for side in sides],
             }
             for i in order[:SHOWN_BLOCKS]
         ],

@@ -29,6 +29,8 @@ WHO = {
     NEITHER: ("both wrong", (110, 118, 128)),
 }
 """Name and colour of each outcome; the colours are Okabe and Ito's, apart in lightness as well as in hue."""
+LEGEND = (*WHO.values(), ("no label or no data", UNSCORED))
+"""Names and colours where some of a picture has no outcome."""
 
 
 class Row(NamedTuple):
@@ -38,8 +40,8 @@ class Row(NamedTuple):
     gains: Sequence[Gain]
 
 
-def difference_chart(scores: Sequence[Row], classes: Sequence[Row]) -> bytes:
-    """Differences, candidate minus baseline, of scores (left) and of the F1 and IoU of classes (right), as SVG.
+def difference_chart(scores: Sequence[Row], classes: Sequence[Row], titles: Sequence[str]) -> bytes:
+    """Differences, candidate minus baseline, of scores (left) and of two scores of each class (right), as SVG.
 
     What is certain is blue where the candidate is better and orange where the baseline is; what is not is grey.
     """
@@ -47,7 +49,7 @@ def difference_chart(scores: Sequence[Row], classes: Sequence[Row]) -> bytes:
 
     def paint(axes: list[Axes]) -> None:
         for place, title, rows in zip(
-            axes, ("all classes", "F1 ●  and IoU ○  by class"), (scores, classes), strict=True
+            axes, ("all classes", f"{titles[0]} ●  and {titles[1]} ○  by class"), (scores, classes), strict=True
         ):
             for y, row in enumerate(rows):
                 for step, gain in enumerate(row.gains):
@@ -77,6 +79,21 @@ def outcome_picture(truth: NDArray[np.uint8], baseline: NDArray[np.uint8], candi
     shown: Picture = table[who_is_right(truth, baseline, candidate)]
     shown[(truth == IGNORE) | (baseline == IGNORE) | (candidate == IGNORE)] = UNSCORED
     return shown
+
+
+def panels(paired: Paired, samples: Samples) -> list[tuple[str, str]]:
+    """The area with both answers, who is right where, labels and image: captions and data URIs."""
+    mosaic, nomenclature = paired.mosaic, samples.patches.nomenclature
+    image, truth, answer, _ = mosaic.pictures(nomenclature)
+    candidate = mosaic.framed(colour(paired.answer, nomenclature))
+    who = mosaic.framed(outcome_picture(mosaic.truth, mosaic.answer, paired.answer))
+    return [
+        ("Baseline", png(answer)),
+        ("Candidate", png(candidate)),
+        ("Who is right", png(who)),
+        ("Labels" if samples.task == "segmentation" else "Dominant class of each patch", png(truth)),
+        (f"Composite, {mosaic.stretch.name}", jpeg(image)),
+    ]
 
 
 def choose(paired: Paired, count: int) -> tuple[NDArray[np.intp], NDArray[np.intp]]:

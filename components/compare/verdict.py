@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from components.evaluate.bootstrap import FEW
-from components.evaluate.judge import Gain, Judged
+from components.evaluate.judge import Gain, Scored
 from components.evaluate.wording import count, listing, percent, score, signed
 
 
@@ -19,10 +19,12 @@ class Verdict(NamedTuple):
 
 
 def verdict(
-    judged: Mapping[str, Judged],
+    judged: Mapping[str, Scored],
     gains: Mapping[str, Gain],
     each: Mapping[str, Sequence[Gain]],
     *,
+    samples: int,
+    also: str,
     names: Sequence[str],
     unit: str,
     blocks: int,
@@ -35,6 +37,8 @@ def verdict(
         judged: both models, as `baseline` and `candidate`.
         gains: candidate minus baseline, by score.
         each: the same by score of a class, one a class.
+        samples: how many were scored.
+        also: a sentence on another score, for the end of the paragraph.
         names: of the classes.
         unit: what is counted, pixels or patches.
         blocks: how many were scored.
@@ -43,7 +47,7 @@ def verdict(
     """
     return Verdict(
         _headline(gains, bool(strangers)),
-        _summary(judged, gains, unit, blocks, level),
+        f"{_summary(judged, gains, samples, unit, blocks, level)} {also}",
         [
             *_strangers(strangers),
             *_few(blocks),
@@ -65,17 +69,26 @@ def _headline(gains: Mapping[str, Gain], doubtful: bool) -> str:
     return f"The {better} is better than the {worse}{doubt}"
 
 
-def _summary(judged: Mapping[str, Judged], gains: Mapping[str, Gain], unit: str, blocks: int, level: float) -> str:
+def accuracies(judged: Mapping[str, Scored], gain: Gain, unit: str) -> str:
+    """A sentence on the share of samples that is right."""
+    theirs, ours = (percent(judged[who].scores["accuracy"]) for who in ("baseline", "candidate"))
+    return (
+        f"Right are {ours} of the {unit} against {theirs}, a difference of {signed(gain.value)} ({signed(gain.low)} to "
+        f"{signed(gain.high)})."
+    )
+
+
+def _summary(
+    judged: Mapping[str, Scored], gains: Mapping[str, Gain], samples: int, unit: str, blocks: int, level: float
+) -> str:
     baseline, candidate = judged["baseline"], judged["candidate"]
-    f1, accuracy = gains["macro_f1"], gains["accuracy"]
+    f1 = gains["macro_f1"]
     held = "leaves out 0" if f1.certain else "holds 0: it may be chance"
     return (
-        f"On {blocks} held-out block{'s' if blocks > 1 else ''} ({count(candidate.samples)} labelled {unit}) the "
+        f"On {blocks} held-out block{'s' if blocks > 1 else ''} ({count(samples)} labelled {unit}) the "
         f"candidate has a macro-F1 of {score(candidate.scores['macro_f1'])} and the baseline of "
         f"{score(baseline.scores['macro_f1'])}. The difference is {signed(f1.value)}, and its "
-        f"{percent(level, 0)} interval, {signed(f1.low)} to {signed(f1.high)}, {held}. Right are "
-        f"{percent(candidate.scores['accuracy'])} of the {unit} against {percent(baseline.scores['accuracy'])}, a "
-        f"difference of {signed(accuracy.value)} ({signed(accuracy.low)} to {signed(accuracy.high)})."
+        f"{percent(level, 0)} interval, {signed(f1.low)} to {signed(f1.high)}, {held}."
     )
 
 
@@ -98,7 +111,7 @@ def _few(blocks: int) -> list[str]:
     return []
 
 
-def _classes(baseline: Judged, gains: Sequence[Gain], names: Sequence[str], level: float) -> list[str]:
+def _classes(baseline: Scored, gains: Sequence[Gain], names: Sequence[str], level: float) -> list[str]:
     present = [(name, gain) for name, gain, there in zip(names, gains, baseline.each.present, strict=True) if there]
     better = [name for name, gain in present if gain.low > 0]
     worse = [name for name, gain in present if gain.high < 0]

@@ -31,6 +31,10 @@ def evaluate(
     expected calibration error, for the model, for always saying the majority class, and for a logistic regression
     that sees one pixel at a time. Intervals come from resampling whole blocks of the spatial split.
 
+    Of a multilabel model precision, recall, F1 and average precision of each class, their means, the share of patches
+    whose whole set of classes is right (subset accuracy) and that of wrong decisions (Hamming loss), one decision being
+    one class of one patch. The baselines are the classes of most train patches, and a logistic regression a class.
+
     Args:
         model: the model to score
         patches: the patches to score it on; they must have the model's bands and classes
@@ -45,6 +49,8 @@ def evaluate(
         seed: of resampling and of all sampling
     """
     from components.evaluate.evaluation import Settings, write_report
+    from components.evaluate.multilabel.evaluation import write_report as write_report_on_sets
 
     settings = Settings(split, bootstrap, level, bins, sample, examples, batch_size, seed)
-    write_report(model, patches, report.path, settings)
+    write = write_report_on_sets if model.task == "multilabel" else write_report
+    write(model, patches, report.path, settings)

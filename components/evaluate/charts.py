@@ -85,7 +85,14 @@ def training_chart(history: History) -> bytes:
     best = best_epoch(history)
     panels = (
         ("loss", (("train_loss", "training", SOFT), ("val_loss", "validation", BLUE))),
-        ("validation score", (("val_macro_f1", "macro-F1", BLUE), ("val_accuracy", "accuracy", GREEN))),
+        (
+            "validation score",
+            (
+                ("val_macro_f1", "macro-F1", BLUE),
+                ("val_accuracy", "accuracy", GREEN),
+                ("val_macro_ap", "mean average precision", ORANGE),
+            ),
+        ),
     )
 
     def paint(axes: list[Axes]) -> None:

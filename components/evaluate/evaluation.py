@@ -54,7 +54,8 @@ def write_report(model: Model, patches: PatchSet, folder: Path, settings: Settin
     gains = {
         name: compare(measured.tallies["model"], measured.tallies[name], draws, settings.level) for name in baselines
     }
-    found = metrics(judged, gains, len(measured.blocks), len(numbers))
+    counted = {"samples": judged["model"].samples, "patches": len(numbers), "blocks": len(measured.blocks)}
+    found = metrics(judged, gains, counted)
     folder.mkdir(parents=True, exist_ok=True)
     write_tables(folder, found, judged, patches.nomenclature, measured.blocks, measured.tallies["model"])
     evidence = Evidence(

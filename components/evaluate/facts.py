@@ -84,8 +84,9 @@ def gap_sentence(patches: PatchSet, numbers: NDArray[np.int64]) -> str:
     return f"Between a held-out patch and the nearest train patch lie at least {gap} pixels{length}."
 
 
-def class_shares(patches: PatchSet) -> list[dict[str, Any]]:
-    """Per class: mean share of a patch in each split, and in how many patches of each it dominates.
+def class_shares(patches: PatchSet, min_fraction: float | None) -> list[dict[str, Any]]:
+    """Per class: mean share of a patch in each split, and in how many patches of each it dominates, or, if that is
+    given, covers at least this fraction.
 
     A class that occurs nowhere has no row.
     """
@@ -99,7 +100,10 @@ def class_shares(patches: PatchSet) -> list[dict[str, Any]]:
             continue
         for part in parts:
             mean = float(part[column].mean()) if len(part) else 0.0
-            cells.append((percent(mean), count(int((part["dominant"] == position).sum()))))
+            held = part["dominant"] == position
+            if min_fraction is not None:
+                held = (part["dominant"] >= 0) & (part[column] >= min_fraction)
+            cells.append((percent(mean), count(int(held.sum()))))
         rows.append({"name": k.name, "code": k.code, "colour": k.colour, "cells": cells})
     return rows
 
@@ -131,13 +135,16 @@ def model(model: Model) -> list[tuple[str, str]]:
     else:
         shown = {k: v for k, v in architecture.arguments.items() if k not in ("bands", "classes")}
     words = ", ".join(f"{k} {v}" for k, v in shown.items() if isinstance(v, str | int))
-    return [
+    rows = [
         ("Network", f"{architecture.name} ({words})" if words else architecture.name),
         ("Numbers in it", count(parameters)),
         ("Bands", ", ".join(model.bands)),
         ("Normalisation", model.normalisation),
         ("Patch", f"{model.size} × {model.size} pixels"),
     ]
+    if model.min_fraction is not None:
+        rows.append(("Holds a class", f"from {percent(model.min_fraction)} of its pixels on"))
+    return rows
 
 
 def split_report(patches: PatchSet) -> list[tuple[str, str]]:

@@ -3,7 +3,7 @@ rule that does not apply says nothing."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -55,25 +55,32 @@ class Evidence:
 
 def findings(evidence: Evidence) -> list[Finding]:
     """Every finding that the figures give, the most telling first."""
-    rules = (
-        _strange_patches,
-        _gain,
-        _confusion,
-        _weakest,
-        _overfit,
-        _calibration,
-        _borders,
-        _rim,
-        _places,
-        _absent,
-        _few_blocks,
+    e = evidence
+    blocks = len(e.measured.blocks)
+    sees = "pixel" if e.unit == "pixels" else "set of band averages"
+    return capitalised(
+        strange_patches(e.same_patches),
+        uncertain_gain(e.gains["logistic"]["macro_f1"], e.level, blocks, sees),
+        _confusion(e),
+        _weakest(e),
+        overfit(e.history),
+        _calibration(e),
+        _borders(e),
+        _rim(e),
+        _places(e),
+        absent_classes(e.nomenclature, e.judged.each.present),
+        few_blocks(blocks),
     )
-    found = [finding for rule in rules for finding in rule(evidence)]
-    return [Finding(*(text[:1].upper() + text[1:] for text in finding)) for finding in found]
 
 
-def _strange_patches(e: Evidence) -> Iterator[Finding]:
-    if not e.same_patches:
+def capitalised(*rules: Iterable[Finding]) -> list[Finding]:
+    """What all rules found, each text beginning as a sentence does."""
+    return [Finding(*(text[:1].upper() + text[1:] for text in finding)) for rule in rules for finding in rule]
+
+
+def strange_patches(same: bool) -> Iterator[Finding]:
+    """Whether the model was trained on the PatchSet that it is scored on."""
+    if not same:
         yield Finding(
             "Make sure that the model has not seen these blocks",
             "The model names another PatchSet as the one that it was trained on. If their areas overlap, these scores "
@@ -81,15 +88,14 @@ def _strange_patches(e: Evidence) -> Iterator[Finding]:
         )
 
 
-def _gain(e: Evidence) -> Iterator[Finding]:
-    gain = e.gains["logistic"]["macro_f1"]
-    span = f"{signed(gain.value)} macro-F1 ({percent(e.level, 0)} interval {signed(gain.low)} to {signed(gain.high)})"
+def uncertain_gain(gain: Gain, level: float, blocks: int, sees: str) -> Iterator[Finding]:
+    """What the gain in macro-F1 over the logistic regression shows, which `sees` one pixel, say, at a time."""
+    span = f"{signed(gain.value)} macro-F1 ({percent(level, 0)} interval {signed(gain.low)} to {signed(gain.high)})"
     if not gain.certain:
         yield Finding(
             "The gain over the logistic regression is not certain",
-            f"The difference is {span}, which includes 0: on these {len(e.measured.blocks)} blocks the network cannot "
-            f"be told from a regression that sees one {'pixel' if e.unit == 'pixels' else 'set of band averages'} at "
-            "a time. More held-out blocks would narrow the interval.",
+            f"The difference is {span}, which includes 0: on these {blocks} blocks the network cannot be told from a "
+            f"regression that sees one {sees} at a time. More held-out blocks would narrow the interval.",
         )
     elif gain.value < 0:
         yield Finding(
@@ -135,8 +141,9 @@ def _weakest(e: Evidence) -> Iterator[Finding]:
     )
 
 
-def _overfit(e: Evidence) -> Iterator[Finding]:
-    train, val, best = e.history.get("train_loss", []), e.history.get("val_loss", []), best_epoch(e.history)
+def overfit(history: History) -> Iterator[Finding]:
+    """How the losses of training and validation stand to each other."""
+    train, val, best = history.get("train_loss", []), history.get("val_loss", []), best_epoch(history)
     last = min(len(train), len(val)) - 1
     if (
         best is None
@@ -236,19 +243,20 @@ def _places(e: Evidence) -> Iterator[Finding]:
     )
 
 
-def _absent(e: Evidence) -> Iterator[Finding]:
-    absent = [c.name for c, there in zip(e.nomenclature, e.judged.each.present, strict=True) if not there]
+def absent_classes(nomenclature: Nomenclature, present: NDArray[np.bool_]) -> Iterator[Finding]:
+    """Which classes the held-out truth lacks."""
+    absent = [c.name for c, there in zip(nomenclature, present, strict=True) if not there]
     if absent:
         verb = "are" if len(absent) > 1 else "is"
         yield Finding(
             "Classes that were not tested",
             f"{listing(absent)} {verb} absent from the held-out truth and left out of every mean: the scores speak of "
-            f"{int(e.judged.each.present.sum())} of {len(e.nomenclature)} classes.",
+            f"{int(present.sum())} of {len(nomenclature)} classes.",
         )
 
 
-def _few_blocks(e: Evidence) -> Iterator[Finding]:
-    blocks = len(e.measured.blocks)
+def few_blocks(blocks: int) -> Iterator[Finding]:
+    """Whether there are too few blocks for their intervals."""
     if blocks == 1:
         yield Finding(
             "Hold out more blocks",

@@ -5,8 +5,9 @@ Two classifiers are compared over the same resamples of the same blocks, so what
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,6 +32,46 @@ class Gain(NamedTuple):
     def certain(self) -> bool:
         """Whether the interval leaves out 0."""
         return self.low > 0 or self.high < 0
+
+
+class OfClasses(Protocol):
+    """Scores of each class that every task has, each (class,)."""
+
+    @property
+    def f1(self) -> NDArray[np.float64]:
+        """Harmonic mean of precision and recall."""
+
+    @property
+    def support(self) -> NDArray[np.float64]:
+        """Samples of truth."""
+
+    @property
+    def predicted(self) -> NDArray[np.float64]:
+        """Samples that the classifier gives the class."""
+
+    @property
+    def present(self) -> NDArray[np.bool_]:
+        """Whether there is any sample of truth."""
+
+
+class Scored(Protocol):
+    """What tables and pages need of a judgement, whatever the task."""
+
+    @property
+    def scores(self) -> Mapping[str, float]:
+        """Of all classes, by name."""
+
+    @property
+    def intervals(self) -> Mapping[str, Interval]:
+        """Of scores that have one, by name."""
+
+    @property
+    def each(self) -> OfClasses:
+        """The scores of every class."""
+
+    @property
+    def class_intervals(self) -> Mapping[str, Sequence[Interval]]:
+        """Theirs, by score, one a class."""
 
 
 @dataclass(frozen=True)

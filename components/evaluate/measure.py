@@ -199,6 +199,6 @@ def painted(samples: Samples, logits: NDArray[np.float32], image: NDArray[np.uin
 
 def painted_truth(samples: Samples, number: int, label: NDArray[np.uint8]) -> NDArray[np.uint8]:
     """The truth as a picture (y, x): the label, or for a classification the patch filled with its dominant class."""
-    if samples.task == "segmentation":
+    if samples.task != "classification":
         return label
     return np.where(label != IGNORE, samples.dominant[number], IGNORE).astype(np.uint8)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,19 +9,18 @@ from typing import Any
 
 import numpy as np
 
-from components import __version__
 from components.artifacts.model import Model
 from components.artifacts.patchset import PatchSet
-from components.evaluate import facts
-from components.evaluate.charts import interval_chart, reliability_chart, training_chart
+from components.evaluate import facts, frame
+from components.evaluate.charts import reliability_chart
 from components.evaluate.examples import Example
 from components.evaluate.findings import Evidence, Finding
-from components.evaluate.judge import WITH_INTERVAL, Judged
+from components.evaluate.judge import Judged
 from components.evaluate.metrics import scores
 from components.evaluate.mosaic import RIGHT, UNSCORED, WRONG
-from components.evaluate.pictures import RAMP, SPLIT_COLOURS, jpeg, png, score_plan, split_plan, svg
+from components.evaluate.pictures import RAMP, jpeg, png, score_plan, svg
 from components.evaluate.verdict import headline, meaning, ordered, summary
-from components.evaluate.wording import count, listing, percent, score, signed
+from components.evaluate.wording import count, listing, percent, score
 from components.pages import render
 
 TEMPLATE = Path(__file__).parent / "templates" / "report.html.j2"
@@ -74,97 +72,37 @@ def page(content: Content) -> str:
 
 def _context(c: Content) -> dict[str, Any]:
     e = c.evidence
+    model = c.judged["model"]
+    shown = [(name, each) for _, name, each in ordered(c.judged)]
+    gains = [e.gains[key] for key, _, _ in ordered(c.judged)[1:]]
     return {
+        **frame.surroundings(c.model, c.patches, c.settings, e.measured.numbers, e.history),
         "title": f"{c.patches.nomenclature.name}, {c.model.task}",
         "task": c.model.task,
         "unit": e.unit,
-        "split": c.settings["split"],
         "level": percent(e.level, 0),
         "headline": headline(e),
         "summary": summary(e),
         "meaning": meaning(c.patches.nomenclature.name),
-        "cards": _cards(c),
-        "comparison": _comparison(c),
-        "interval_chart": svg(interval_chart(_spans(c))),
+        "cards": frame.cards(HEADLINE, TITLES, model, c.metrics["model"], e.gains["logistic"]),
+        "comparison": frame.comparison(TITLES, shown, gains),
+        "interval_chart": frame.intervals(("accuracy", "macro_f1", "miou"), TITLES, shown),
         "fitted_on": count(c.fitted_on),
         "map": _map(c),
         "findings": c.findings,
         "classes": _classes(c),
-        "absent": listing([c.patches.nomenclature.names[i] for i in np.flatnonzero(~c.judged["model"].each.present)]),
+        "absent": listing([c.patches.nomenclature.names[i] for i in np.flatnonzero(~model.each.present)]),
         "matrix": _matrix(c),
-        "reliability_chart": svg(reliability_chart(c.judged["model"].bins)),
-        "mean_confidence": percent(c.judged["model"].mean_confidence),
+        "reliability_chart": svg(reliability_chart(model.bins)),
+        "mean_confidence": percent(model.mean_confidence),
         "surest": _surest(c),
-        "accuracy": percent(c.judged["model"].scores["accuracy"]),
-        "training_chart": svg(training_chart(e.history)) if len(next(iter(e.history.values()), [])) else None,
+        "accuracy": percent(model.scores["accuracy"]),
         "mistakes": c.mistakes,
         "unsure": c.unsure,
         "examples_legend": _legend(c),
         "agreement": _agreement(),
         "blocks": _blocks(c),
-        "split_plan": png(split_plan(c.patches)),
-        "split_colours": SPLIT_COLOURS,
-        "gap": facts.gap_sentence(c.patches, c.evidence.measured.numbers),
-        "split_facts": facts.split_report(c.patches),
-        "splits": facts.splits(c.patches),
-        "shares": facts.class_shares(c.patches),
-        "statistics": facts.statistics(c.patches, c.model),
-        "model_facts": facts.model(c.model),
-        "provenance": _provenance(c),
-        "version": __version__,
     }
-
-
-def _span(low: float, high: float) -> str:
-    return f"{score(low)} – {score(high)}"
-
-
-def _cards(c: Content) -> list[dict[str, Any]]:
-    model = c.judged["model"]
-    cards: list[dict[str, Any]] = []
-    for key, about in HEADLINE.items():
-        gain = c.evidence.gains["logistic"][key]
-        better = gain.certain and (gain.value < 0 if key == "ece" else gain.value > 0)
-        cards.append(
-            {
-                "key": key,
-                "title": TITLES[key],
-                "about": about,
-                "exact": c.metrics["model"][key],
-                "value": score(model.scores[key]),
-                "span": _span(*model.intervals[key]),
-                "gain": f"{signed(gain.value)} against the logistic regression",
-                "mood": "better" if better else "worse" if gain.certain else "open",
-            }
-        )
-    return cards
-
-
-def _comparison(c: Content) -> dict[str, Any]:
-    """A row a score: its value for each classifier, then the model's gain over each baseline."""
-    shown = ordered(c.judged)
-    rows = []
-    for key, title in TITLES.items():
-        values = [
-            (score(each.scores[key]), _span(*each.intervals[key]) if key in WITH_INTERVAL else "")
-            for _, _, each in shown
-        ]
-        gains = [c.evidence.gains[name].get(key) for name, _, _ in shown[1:]]
-        rows.append(
-            {
-                "title": title,
-                "values": values,
-                "gains": [(signed(g.value), f"{signed(g.low)} to {signed(g.high)}", g.certain) for g in gains if g],
-            }
-        )
-    return {"names": [name for _, name, _ in shown], "rows": rows}
-
-
-def _spans(c: Content) -> list[tuple[str, list[tuple[str, float, float, float]]]]:
-    return [
-        (TITLES[key], [(name, each.scores[key], *each.intervals[key]) for _, name, each in ordered(c.judged)])
-        for key in ("accuracy", "macro_f1", "miou")
-    ]
 
 
 def _legend(c: Content) -> list[tuple[str, str]]:
@@ -196,25 +134,11 @@ def _map(c: Content) -> dict[str, Any]:
 
 
 def _classes(c: Content) -> list[dict[str, Any]]:
-    model, logistic = c.judged["model"], c.judged["logistic"]
-    rows: list[dict[str, Any]] = []
-    for i in np.flatnonzero(model.each.present):
-        k = c.patches.nomenclature.classes[i]
-        ends = model.class_intervals["f1"][i]
-        rows.append(
-            {
-                "colour": k.colour,
-                "code": k.code,
-                "name": k.name,
-                "support": count(int(model.each.support[i])),
-                "train": percent(float(c.evidence.train[i] / c.evidence.train.sum())),
-                "scores": [score(float(getattr(model.each, name)[i])) for name in ("precision", "recall", "iou")],
-                "f1": score(float(model.each.f1[i])),
-                "span": _span(*ends),
-                "bar": [round(100 * float(v), 2) for v in (model.each.f1[i], *ends, logistic.each.f1[i])],
-            }
-        )
-    return rows
+    share = c.evidence.train / c.evidence.train.sum()
+    return [
+        frame.class_row(c.patches, c.judged, share, ("precision", "recall", "iou"), int(i))
+        for i in np.flatnonzero(c.judged["model"].each.present)
+    ]
 
 
 def _surest(c: Content) -> str:
@@ -290,24 +214,5 @@ def _blocks(c: Content) -> dict[str, Any]:
                 "f1": score(float(found["macro_f1"][i])),
             }
             for i in order[:SHOWN_BLOCKS]
-        ],
-    }
-
-
-def _provenance(c: Content) -> dict[str, Any]:
-    def text(value: Any) -> str:
-        return json.dumps(value, indent=2, sort_keys=True, ensure_ascii=False)
-
-    return {
-        "rows": [
-            ("Model", c.model.digest),
-            ("PatchSet", c.patches.digest),
-            ("PatchSet of training", c.model.description.patches),
-            ("Geoduct", __version__),
-        ],
-        "details": [
-            ("Parameters of this evaluation", text(dict(c.settings))),
-            ("How the model came to be", text(c.model.provenance)),
-            ("How the patches came to be", text(c.patches.provenance)),
         ],
     }

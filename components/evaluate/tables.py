@@ -13,7 +13,7 @@ import numpy as np
 from components.artifacts.nomenclature import Nomenclature
 from components.artifacts.report import METRICS
 from components.evaluate.calibration import Bins
-from components.evaluate.judge import PER_CLASS, Gain, Judged
+from components.evaluate.judge import PER_CLASS, Gain, Judged, Scored
 from components.evaluate.measure import Tally
 from components.evaluate.metrics import scores
 
@@ -31,9 +31,15 @@ def rounded(value: float) -> float:
 
 
 def metrics(
-    judged: Mapping[str, Judged], gains: Mapping[str, Mapping[str, Gain]], blocks: int, patches: int
+    judged: Mapping[str, Scored],
+    gains: Mapping[str, Mapping[str, Gain]],
+    split: Mapping[str, int],
+    kept: Sequence[str] = GAINS,
 ) -> dict[str, Any]:
-    """What `metrics.json` holds, of the model `"model"` and its baselines; numbers only."""
+    """What `metrics.json` holds, of the model `"model"` and its baselines; numbers only.
+
+    `split` counts what was scored, such as samples, patches and blocks; `kept` are the scores whose gain is kept.
+    """
     model = judged["model"]
     return {
         "model": {name: rounded(value) for name, value in model.scores.items()},
@@ -49,14 +55,12 @@ def metrics(
             name: {
                 key: {part: rounded(v) for part, v in gain._asdict().items()}
                 for key, gain in each.items()
-                if key in GAINS
+                if key in kept
             }
             for name, each in gains.items()
         },
         "split": {
-            "samples": model.samples,
-            "patches": patches,
-            "blocks": blocks,
+            **split,
             "classes_present": int(model.each.present.sum()),
             "classes_absent": int((~model.each.present).sum()),
         },
@@ -81,16 +85,7 @@ def write_tables(
         ("actual", "predicted", "samples"),
         ((names[t], names[p], int(n)) for (t, p), n in np.ndenumerate(model.confusion)),
     )
-    write_csv(folder / "per_class.csv", _CLASS_COLUMNS, _classes(judged, nomenclature))
-    write_csv(
-        folder / "reliability.csv", ("low", "high", "confidence", "accuracy", "samples"), _reliability(model.bins)
-    )
-    keys = list(model.scores)
-    write_csv(
-        folder / "baselines.csv",
-        ("classifier", "score", "value"),
-        ((name, key, rounded(each.scores[key])) for name, each in judged.items() for key in keys),
-    )
+    write_shared(folder, judged, nomenclature, model.bins, PER_CLASS)
     by_block = scores(tally.confusion)
     write_csv(
         folder / "blocks.csv",
@@ -99,6 +94,24 @@ def write_tables(
             (name, int(tally.confusion[i].sum()), rounded(by_block["accuracy"][i]), rounded(by_block["macro_f1"][i]))
             for i, name in enumerate(blocks)
         ),
+    )
+
+
+def write_shared(
+    folder: Path, judged: Mapping[str, Scored], nomenclature: Nomenclature, bins: Bins, names: Sequence[str]
+) -> None:
+    """Write the tables that look alike for every task; `names` are the scores of a class, `bins` the model's."""
+    columns = (column for name in names for column in (name, f"{name}_low", f"{name}_high"))
+    write_csv(
+        folder / "per_class.csv",
+        ("code", "name", "support", *columns, "f1_majority", "f1_logistic"),
+        _classes(judged, nomenclature, names),
+    )
+    write_csv(folder / "reliability.csv", ("low", "high", "confidence", "accuracy", "samples"), _reliability(bins))
+    write_csv(
+        folder / "baselines.csv",
+        ("classifier", "score", "value"),
+        ((who, key, rounded(each.scores[key])) for who, each in judged.items() for key in judged["model"].scores),
     )
 
 
@@ -126,22 +139,12 @@ def _parts(model: Judged, nomenclature: Nomenclature) -> Iterable[tuple[str, str
             yield from [(nomenclature.names[truth], nomenclature.names[predicted])] * int(times)
 
 
-_CLASS_COLUMNS = (
-    "code",
-    "name",
-    "support",
-    *(column for name in PER_CLASS for column in (name, f"{name}_low", f"{name}_high")),
-    "f1_majority",
-    "f1_logistic",
-)
-
-
-def _classes(judged: Mapping[str, Judged], nomenclature: Nomenclature) -> Iterable[list[Any]]:
+def _classes(judged: Mapping[str, Scored], nomenclature: Nomenclature, names: Sequence[str]) -> Iterable[list[Any]]:
     """A row a class that is present in the truth."""
     model = judged["model"]
-    for c in np.flatnonzero(model.each.present):
+    for c in map(int, np.flatnonzero(model.each.present)):
         row: list[Any] = [nomenclature.codes[c], nomenclature.names[c], int(model.each.support[c])]
-        for name in PER_CLASS:
+        for name in names:
             ends = model.class_intervals[name][c]
             row += [rounded(v) for v in (getattr(model.each, name)[c], ends.low, ends.high)]
         yield row + [rounded(judged[other].each.f1[c]) for other in ("majority", "logistic")]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,12 +18,15 @@ from components.learning.normalisation import Scaling
 Run = Callable[[NDArray[np.uint16]], NDArray[np.float32]]
 """Pixels (n, band, y, x) as stored to logits."""
 
+Answers = Callable[[NDArray[np.float32]], NDArray[Any]]
+"""Logits to what they say, one answer a sample or several."""
+
 _FIXED_BATCHES = (1, 3)
 
 
 class Check(NamedTuple):
     """How far a file's logits lie from the model's: the `largest` difference, the same as a share of the largest logit
-    (`relative`), the share of answers that are another class (`changed`), and the `shapes` of the pixels."""
+    (`relative`), the share of answers that are another (`changed`), and the `shapes` of the pixels."""
 
     largest: float
     relative: float
@@ -94,9 +97,9 @@ def random_pixels(scaling: Scaling, sizes: Sizes, seed: int) -> Iterator[NDArray
         yield pixels
 
 
-def check(run: Run, expected: Run, batches: Iterator[NDArray[np.uint16]]) -> Check:
-    """Compare two ways to run a network; classes are compared along axis 1."""
-    largest, reach, changed, answers = 0.0, 0.0, 0, 0
+def check(run: Run, expected: Run, batches: Iterator[NDArray[np.uint16]], answers: Answers) -> Check:
+    """Compare two ways to run a network, by their logits and by the `answers` that they give."""
+    largest, reach, changed, total = 0.0, 0.0, 0, 0
     shapes: list[tuple[int, ...]] = []
     for pixels in batches:
         found, wanted = run(pixels), expected(pixels)
@@ -108,7 +111,8 @@ def check(run: Run, expected: Run, batches: Iterator[NDArray[np.uint16]]) -> Che
         # A logit that is not finite must count as different, which NaN in a comparison would not.
         largest = max(largest, float(np.where(np.isfinite(difference), difference, np.inf).max()))
         reach = max(reach, float(np.abs(wanted).max()))
-        changed += int((found.argmax(1) != wanted.argmax(1)).sum())
-        answers += wanted.argmax(1).size
+        differs = answers(found) != answers(wanted)
+        changed += int(differs.sum())
+        total += differs.size
         shapes.append(pixels.shape)
-    return Check(largest, largest / reach if reach else largest, changed / answers, shapes)
+    return Check(largest, largest / reach if reach else largest, changed / total, shapes)

@@ -16,9 +16,10 @@ from components import __version__
 from components.artifacts.export import DESCRIPTION, ONNX, TORCH
 from components.artifacts.model import Model
 from components.errors import GeoductError, first_line
-from components.export.check import check, onnx_run, random_pixels, torch_run
+from components.export.check import Answers, check, onnx_run, random_pixels, torch_run
 from components.export.network import INPUT, OUTPUT, FromPixels, Sizes, Traced, trace_network
 from components.learning.predictor import Predictor
+from components.learning.sets import SAID
 from components.progress import say
 
 if TYPE_CHECKING:
@@ -56,7 +57,7 @@ def write_export(model: Model, folder: Path, *, any_size: bool, opset: int, tole
     say("export: running both beside the model")
     checks: dict[str, Any] = {"tolerance": tolerance, "seed": seed}
     for name, run in (("onnx", onnx_run(folder / ONNX)), ("torch", torch_run(folder / TORCH))):
-        found = check(run, predictor, random_pixels(predictor.scaling, traced.sizes, seed))
+        found = check(run, predictor, random_pixels(predictor.scaling, traced.sizes, seed), _answers(model))
         if not found.relative <= tolerance:
             raise GeoductError(
                 f"the {name} export of {model.path} answers otherwise than the model: a logit differs by "
@@ -65,6 +66,11 @@ def write_export(model: Model, folder: Path, *, any_size: bool, opset: int, tole
         say(f"export: {name} differs by at most {found.largest:.2g}, {found.relative:.1g} of the largest logit")
         checks[name] = found._asdict()
     (folder / DESCRIPTION).write_text(json.dumps({**description, "checks": checks}, indent=1) + "\n")
+
+
+def _answers(model: Model) -> Answers:
+    """What logits say: the likeliest class, or of each class whether it is there."""
+    return (lambda logits: logits > SAID) if model.task == "multilabel" else (lambda logits: logits.argmax(1))
 
 
 def _one_size(model: Model) -> str | None:
@@ -94,7 +100,7 @@ def _description(model: Model, predictor: Predictor, sizes: Sizes) -> dict[str, 
             "name": OUTPUT,
             "type": "float32",
             "shape": ["batch", classes, *planar] if model.task == "segmentation" else ["batch", classes],
-            "meaning": "logits; their softmax over axis 1 gives probabilities; leave out pixels of nodata",
+            "meaning": _meaning(model),
         },
         "bands": model.bands,
         "normalisation": {
@@ -108,6 +114,16 @@ def _description(model: Model, predictor: Predictor, sizes: Sizes) -> dict[str, 
         "model": model.digest,
         "version": __version__,
     }
+
+
+def _meaning(model: Model) -> str:
+    """How the logits are to be read."""
+    if model.min_fraction is not None:
+        return (
+            "logits; the sigmoid of each gives the probability that the patch holds the class, which is to cover at "
+            f"least the share {model.min_fraction:g} of its pixels"
+        )
+    return "logits; their softmax over axis 1 gives probabilities; leave out pixels of nodata"
 
 
 def _write_onnx(traced: Traced, path: Path, opset: int, description: dict[str, Any], model: Model) -> None:

@@ -26,10 +26,9 @@ from components.errors import GeoductError, nearest
 from components.finetune import tasks
 from components.finetune.weights import terratorch_names
 from components.learning.foundation import FACTORY
-from components.learning.learner import SCORES
 
-MONITORS = ("train/loss", "val/loss", *SCORES)
-"""What callbacks can watch."""
+LOSSES = ("bce", "balanced_bce")
+"""TerraTorch's losses that take each class on its own; the others that it lets through do not."""
 
 ELEMENTWISE = ("Adam", "AdamW", "NAdam", "RAdam", "Adamax", "Adagrad", "RMSprop", "SGD")
 """Optimisers that change each weight by what they know of it alone, so that parts of a tensor serve as well."""
@@ -75,6 +74,8 @@ def check_model(arguments: dict[str, Any], kind: Task, patches: PatchSet, weight
             f"{prefix}ignore_index is {arguments.get('ignore_index')}, but pixels without a label are {IGNORE}; "
             f"expected {IGNORE}"
         )
+    if kind == "multilabel":
+        _check_sets(arguments, prefix)
     weighted = arguments.get("class_weights")
     if isinstance(weighted, list) and len(weighted) != classes:
         raise GeoductError(
@@ -94,6 +95,20 @@ def check_model(arguments: dict[str, Any], kind: Task, patches: PatchSet, weight
         raise GeoductError(
             f"{prefix}model_args.peft_config adapts a backbone that begins from chance; expected --weights"
         )
+
+
+def _check_sets(arguments: Mapping[str, Any], prefix: str) -> None:
+    """TerraTorch's multilabel task has the arguments of its classification, and does nothing about some of them."""
+    loss = arguments.get("loss", "ce")
+    names = [loss] if isinstance(loss, str) else list(loss) if isinstance(loss, list | dict) else []
+    if "class_path" not in names and (strange := [name for name in names if name not in LOSSES]):
+        raise GeoductError(
+            f"{prefix}loss is {strange[0]!r}, which does not take each class of a patch on its own; expected one of "
+            f"{', '.join(LOSSES)}"
+        )
+    for key in ("class_weights", "custom_loss"):
+        if arguments.get(key):
+            raise GeoductError(f"{prefix}{key} is given, which TerraTorch's multilabel task passes over; expected none")
 
 
 def _check_backbone(network: Mapping[str, Any], prefix: str) -> None:
@@ -159,12 +174,14 @@ def words_of(error: BaseException) -> str:
     return re.sub(r"\s+", " ", str(error) or type(error).__name__).strip()
 
 
-def check_monitors(callbacks: Sequence[Callback], where: str) -> None:
+def check_monitors(callbacks: Sequence[Callback], scores: Sequence[str], where: str) -> None:
+    """Callbacks can watch the losses and the scores of an epoch, which depend on the task."""
+    known = ("train/loss", "val/loss", *scores)
     for callback in callbacks:
         monitor = getattr(callback, "monitor", None)
-        if monitor is not None and monitor not in MONITORS:
-            near = difflib.get_close_matches(str(monitor), MONITORS, n=1)
-            hint = f"; did you mean {near[0]!r}?" if near else f"; known: {', '.join(MONITORS)}"
+        if monitor is not None and monitor not in known:
+            near = difflib.get_close_matches(str(monitor), known, n=1)
+            hint = f"; did you mean {near[0]!r}?" if near else f"; known: {', '.join(known)}"
             raise GeoductError(f"{where}: {type(callback).__name__} monitors {monitor!r}{hint}")
 
 

@@ -41,6 +41,8 @@ TASKS: Mapping[str, tuple[Task, type[tasks.Tuned]]] = {
     "SemanticSegmentationTask": ("segmentation", tasks.SegmentationTask),
     "SegmentationTask": ("segmentation", tasks.SegmentationTask),
     "ClassificationTask": ("classification", tasks.ClassificationTask),
+    "MultiLabelClassificationTask": ("multilabel", tasks.MultilabelTask),
+    "MultilabelTask": ("multilabel", tasks.MultilabelTask),
 }
 """Class of a task, as a YAML names it → what it learns, and our class of it."""
 
@@ -136,7 +138,7 @@ def build(said: Mapping[str, Any], patches: PatchSet, weights: Weights | None, w
     built = _built(config, where)
     settings["callbacks"] = [c for c in built.callbacks if not isinstance(c, _OURS)]
     dropped += [type(c).__name__ for c in built.callbacks if isinstance(c, _OURS)]
-    check_monitors(settings["callbacks"], where)
+    check_monitors(settings["callbacks"], learner_class.told, where)
     check_overrides(built.model, arguments, where)
     network: dict[str, Any] = arguments["model_args"]
     data: Any = built.data
@@ -174,7 +176,8 @@ def _task(config: Mapping[str, Any], where: str) -> tuple[Task, type[tasks.Tuned
     if name in others:
         raise GeoductError(
             f"{where}: model.class_path is {name}, which geoduct finetune does not train: a Model gives classes, by "
-            "SemanticSegmentationTask or ClassificationTask; terratorch fit takes the same file"
+            "SemanticSegmentationTask, ClassificationTask or MultiLabelClassificationTask; terratorch fit takes the "
+            "same file"
         )
     raise GeoductError(f"{where}: model.class_path is {name!r}{nearest(name, TASKS)}")
 

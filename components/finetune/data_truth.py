@@ -8,11 +8,11 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from components.artifacts.model import Task
 from components.artifacts.patch_order import Indices
 from components.artifacts.patchset import SPLITS, PatchSet, Split
 from components.errors import GeoductError
 from components.learning.balance import Floats, content, labelled, require_every_class
+from components.learning.sets import held
 
 DataTask = Literal["segmentation", "classification", "multilabel", "regression"]
 """What is learned: a class for each pixel, the dominant class of a patch, the set of its classes, or a number."""
@@ -46,26 +46,21 @@ def truth_of(patches: PatchSet, task: DataTask, *, target: str | None, min_fract
     if target is not None:
         raise GeoductError(f"target is {target!r}, but the task is {task}; expected a target for regression only")
     numbers = {split: labelled(patches, split) for split in SPLITS}
-    contents = {split: content(patches, split, _MODEL_TASK[task]) for split in SPLITS}
+    contents: dict[Split, Floats]
     labels = None
+    if task != "multilabel":
+        contents = {split: content(patches, split, task) for split in SPLITS}
     if task == "classification":
         labels = torch.from_numpy(patches.index["dominant"].to_numpy(dtype=np.int64, copy=True))
     elif task == "multilabel":
         if not 0 < min_fraction <= 1:
             raise GeoductError(f"min_fraction is {min_fraction}; expected more than 0, at most 1")
-        contents = {split: (found >= min_fraction).astype(np.float32) for split, found in contents.items()}
+        contents = {split: held(patches, split, min_fraction).astype(np.float32) for split in SPLITS}
         labels = torch.zeros(len(patches.index), len(patches.nomenclature))
         for split, found in contents.items():
             labels[numbers[split]] = torch.from_numpy(found)
     require_every_class(patches, contents)
     return Truth(numbers, contents, labels)
-
-
-_MODEL_TASK: dict[str, Task] = {
-    "segmentation": "segmentation",
-    "classification": "classification",
-    "multilabel": "segmentation",  # it rests on the classes' shares of the pixels
-}
 
 
 def _numbers_of(patches: PatchSet, target: str | None) -> Truth:

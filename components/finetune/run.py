@@ -137,6 +137,7 @@ def _write(plan: Plan, patches: PatchSet, model: Model, tensors: Any, fitted: Fi
         nomenclature=patches.nomenclature,
         size=patches.size,
         patches=patches.digest,
+        min_fraction=plan.data.min_fraction,
     )
     write_model(model.path, description, tensors)
     write_history(model.history, fitted.history)

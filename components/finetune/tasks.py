@@ -20,10 +20,12 @@ from terratorch.models.model import ModelOutput
 from terratorch.models.utils import extract_prefix_keys
 from terratorch.registry import BACKBONE_REGISTRY
 from terratorch.tasks import ClassificationTask as TerraTorchClassificationTask
+from terratorch.tasks import MultiLabelClassificationTask as TerraTorchMultilabelTask
 from terratorch.tasks import SemanticSegmentationTask as TerraTorchSegmentationTask
 from terratorch.tasks.optimizer_factory import optimizer_factory
 from torch import nn
 from torch.distributed.fsdp import FSDPModule
+from torchmetrics import Metric
 
 from components.artifacts.nomenclature import IGNORE
 from components.artifacts.weights import Weights
@@ -33,6 +35,7 @@ from components.finetune.weights import Matched, load_backbone
 from components.learning.checkpoints import averaged
 from components.learning.foundation import require_parts
 from components.learning.learner import Learner
+from components.learning.sets import SetScores
 from components.learning.sharding import align_buffers, shard
 from components.learning.task import Schedule, schedule_of
 
@@ -223,3 +226,14 @@ class ClassificationTask(Tuned, TerraTorchClassificationTask):  # type: ignore[m
     """TerraTorch's ClassificationTask: a class for each patch."""
 
     truth_name = "label"
+
+
+class MultilabelTask(Tuned, TerraTorchMultilabelTask):  # type: ignore[misc]  # terratorch has no types
+    """TerraTorch's MultiLabelClassificationTask: the set of classes that a patch holds."""
+
+    truth_name = "label"
+    told = ("train_loss", "val_loss", "val_macro_f1", "val_macro_ap", "learning_rate")
+
+    def scoring(self, classes: int) -> Metric:
+        """Macro-F1 and mean average precision, each class on its own."""
+        return SetScores()

@@ -18,6 +18,8 @@ Floats = NDArray[np.floating[Any]]
 def content(patches: PatchSet, split: Split, task: Task) -> Floats:
     """What the patches of a split teach, (patch, class): fractions of pixels, or for classification 1 at the dominant.
 
+    Of multilabel these are the fractions too; from which on a patch holds a class, `sets.held` is told.
+
     Patches without a label are left out.
     """
     rows = patches.index.iloc[labelled(patches, split)]

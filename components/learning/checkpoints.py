@@ -232,7 +232,7 @@ def _whole(path: Path, write: Callable[[Path], None], *, rename: bool = True) ->
 
 
 def _tell(verb: str, trainer: Trainer, row: Row, improved: bool) -> None:
-    words = {"val_loss": "val loss", "val_macro_f1": "macro-F1", "val_accuracy": "accuracy"}
+    words = {"val_loss": "val loss", "val_macro_f1": "macro-F1", "val_accuracy": "accuracy", "val_macro_ap": "mean AP"}
     scores = "".join(f", {word} {row[score]:.4f}" for score, word in words.items() if score in row)
     say(
         f"{verb}: epoch {trainer.current_epoch + 1}/{trainer.max_epochs}: loss {row['train_loss']:.4f}{scores}"

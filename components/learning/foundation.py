@@ -134,7 +134,9 @@ def architecture_of(
     if "backbone_kwargs" in plain:
         drop = {name.removeprefix("backbone_") for name in _TRAINING_ONLY}
         plain["backbone_kwargs"] = {name: v for name, v in plain["backbone_kwargs"].items() if name not in drop}
-    arguments: dict[str, Any] = {"task": task, "size": size, "model_args": plain}
+    # Sets of classes come from TerraTorch's network for one class: what the logits mean is the loss's business.
+    network: Task = "classification" if task == "multilabel" else task
+    arguments: dict[str, Any] = {"task": network, "size": size, "model_args": plain}
     if frames > 1:
         arguments["frames"] = frames
     if moments is not None:

@@ -15,6 +15,7 @@ METRICS = {
     "val_loss": "val/loss",
     "val_macro_f1": "val/macro_f1",
     "val_accuracy": "val/accuracy",
+    "val_macro_ap": "val/macro_ap",
     "learning_rate": "learning_rate",
 }
 """Score → its name among dvclive's metrics, which is also its file's."""
@@ -38,6 +39,8 @@ def write_curves(folder: Path, history: Sequence[Row], best: int) -> None:
 
     summary: dict[str, float] = {"step": best}
     for score, name in METRICS.items():
+        if score not in history[0]:
+            continue
         metric = Metric(name, str(folder / "plots"))
         for row in history:
             metric.step = int(row["epoch"])

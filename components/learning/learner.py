@@ -8,19 +8,19 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import torch
 from lightning import LightningModule
 from torch import nn
-from torchmetrics import MeanMetric
+from torchmetrics import MeanMetric, Metric
 from torchmetrics.classification import MulticlassConfusionMatrix
 
 from components.artifacts.nomenclature import IGNORE
 from components.errors import GeoductError
 
-SCORES = ("train_loss", "val_loss", "val_macro_f1", "val_accuracy", "learning_rate")
-"""What every epoch ends with."""
+SCORES = ("train_loss", "val_loss", "val_macro_f1", "val_accuracy", "val_macro_ap", "learning_rate")
+"""What an epoch may end with, in the order of histories; which of them, `Learner.told` says."""
 
 
 def macro_f1(confusion: torch.Tensor) -> float:
@@ -29,6 +29,18 @@ def macro_f1(confusion: torch.Tensor) -> float:
     truth, predicted = confusion.sum(dim=1).double(), confusion.sum(dim=0).double()
     f1 = (2 * hits / (truth + predicted).clamp(min=1))[truth > 0]
     return float(f1.mean()) if len(f1) else 0.0
+
+
+class ConfusionScores(MulticlassConfusionMatrix):
+    """Macro-F1 and accuracy of the answers so far, by the names that they have in a history."""
+
+    def compute(self) -> dict[str, float]:  # type: ignore[override]  # torchmetrics lets a metric be of any type
+        """The scores of all answers."""
+        confusion = super().compute()
+        return {
+            "val_macro_f1": macro_f1(confusion),
+            "val_accuracy": float(confusion.diagonal().sum() / confusion.sum().clamp(min=1)),
+        }
 
 
 class Learner(LightningModule):
@@ -47,10 +59,13 @@ class Learner(LightningModule):
     ranking: tuple[str, Literal["min", "max"]] = ("val_macro_f1", "max")
     """The score that decides which epoch is best, and when there is nothing more to gain; and which way."""
 
+    told: ClassVar[tuple[str, ...]] = ("train_loss", "val_loss", "val_macro_f1", "val_accuracy", "learning_rate")
+    """The names of its `scores`."""
+
     begun = False
     """Whether it was made ready by `begin`."""
     scores: dict[str, float]
-    """Of the epoch that ended last: the `SCORES`, unless a subclass has others."""
+    """Of the epoch that ended last, by the names in `told`, unless a subclass has others."""
     train_loss: MeanMetric
     """Over the batches of the epoch so far, weighted by their labels."""
 
@@ -75,7 +90,11 @@ class Learner(LightningModule):
         self.scores = {}
         # Their own look for NaN would make a GPU wait after each batch.
         self.train_loss, self.val_loss = MeanMetric(nan_strategy="disable"), MeanMetric(nan_strategy="disable")
-        self.confusion = MulticlassConfusionMatrix(classes, ignore_index=IGNORE)
+        self.answers = self.scoring(classes)
+
+    def scoring(self, classes: int) -> Metric:
+        """What gathers the answers on the val split, `(logits, truth)`, and computes scores by name."""
+        return ConfusionScores(classes, ignore_index=IGNORE)
 
     def on_train_epoch_start(self) -> None:
         # Order, turns and dropout follow from numbers alone: a run that resumes needs no generator's state.
@@ -103,18 +122,16 @@ class Learner(LightningModule):
     def judged(self, loss: torch.Tensor, labels: int | torch.Tensor, logits: torch.Tensor, truth: torch.Tensor) -> None:
         """Take a validation batch's loss, the mean over so many labels, and its logits into the scores."""
         self.val_loss.update(loss, labels)
-        self.confusion.update(logits, truth)
+        self.answers.update(logits, truth)
 
     def on_validation_epoch_end(self) -> None:
-        confusion = self.confusion.compute()
         rate = max(group["lr"] for group in self.trainer.optimizers[0].param_groups)
         self.scores = {
             "train_loss": float(self.train_loss.compute()),
             "val_loss": float(self.val_loss.compute()),
-            "val_macro_f1": macro_f1(confusion),
-            "val_accuracy": float(confusion.diagonal().sum() / confusion.sum().clamp(min=1)),
+            **self.answers.compute(),
             "learning_rate": float(rate),
         }
         self.log_dict(self.scores, prog_bar=True)
-        for metric in (self.train_loss, self.val_loss, self.confusion):
+        for metric in (self.train_loss, self.val_loss, self.answers):
             metric.reset()

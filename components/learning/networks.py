@@ -1,4 +1,4 @@
-"""The networks: a U-Net for a class a pixel, a CNN for a class a patch, and what TerraTorch builds for either.
+"""The networks: a U-Net for a class a pixel, a CNN for a class a patch or several, and what TerraTorch builds.
 
 An `Architecture` (a name and JSON arguments) says all that is needed to build one again without its weights.
 """
@@ -77,7 +77,7 @@ def design(task: Task, encoder: str, *, bands: int, classes: int, decoder: Seque
     import timm
 
     known = set(timm.list_models())
-    if task == "classification":
+    if task != "segmentation":
         if encoder not in known:
             raise GeoductError(f"--encoder {encoder!r} is not in timm's list{_near(encoder, known)}")
         return Architecture("timm", {"encoder": encoder, "bands": bands, "classes": classes})

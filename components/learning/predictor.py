@@ -50,8 +50,9 @@ class Predictor:
             pixels: (n, band, y, x) uint16 DN with 0 = nodata, bands in the model's order; any height and width.
 
         Returns:
-            float32, (n, class, y, x) for segmentation and (n, class) for classification. What the network makes of
-            nodata pixels is in it as well: leave them out by the pixels.
+            float32, (n, class, y, x) for segmentation and (n, class) for classification and multilabel, where each
+            class has a sigmoid of its own instead of a softmax with the others. What the network makes of nodata pixels
+            is in it as well: leave them out by the pixels.
 
         Raises:
             GeoductError: another number of bands or of dimensions, or another type.

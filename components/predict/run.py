@@ -46,8 +46,15 @@ def predict_map(
     """Predict and write all of a Map but its manifest.
 
     Raises:
-        GeoductError: the composite lacks a band, holds no valid pixel, or the tile is smaller than the model's patch.
+        GeoductError: the model gives sets of classes, the composite lacks a band or holds no valid pixel, or the tile
+            is smaller than the model's patch.
     """
+    if model.task == "multilabel":
+        raise GeoductError(
+            f"the model {model.path} is multilabel: it gives the set of classes of a patch, but a Map holds one class "
+            "a pixel; expected a model of segmentation or classification (geoduct export makes of it a network that "
+            "gives the logits of patches)"
+        )
     model.require_bands(composite.bands, composite.path)
     edge = model.size if tile is None else tile
     if edge < model.size:

@@ -95,6 +95,16 @@ def test_a_damaged_record_of_the_run_is_found(tmp_path: Path, name: str) -> None
         Model.open(model.path)
 
 
+def test_a_model_of_sets_says_from_which_share_on_a_patch_holds_a_class(tmp_path: Path) -> None:
+    write_model(tmp_path / "model", description(task="multilabel", min_fraction=0.02), WEIGHTS)
+    Model(tmp_path / "model").seal({})
+    model = Model.open(tmp_path / "model")
+    assert (model.task, model.min_fraction) == ("multilabel", 0.02)
+    plain = sealed(tmp_path / "plain")
+    assert plain.min_fraction is None
+    assert "min_fraction" not in json.loads((plain.path / "model.json").read_text())
+
+
 @pytest.mark.parametrize(
     ("change", "words"),
     [
@@ -103,6 +113,10 @@ def test_a_damaged_record_of_the_run_is_found(tmp_path: Path, name: str) -> None
         ({"bands": ["B04", "B04"]}, "each once"),
         ({"bands": ["B04", "B99"]}, "band B99 has no finite 'mean'"),
         ({"normalisation": "percentile"}, "no finite 'p02'"),
+        ({"task": "multilabel"}, "a multilabel model's min_fraction is None; expected more than 0, at most 1"),
+        ({"task": "multilabel", "min_fraction": 0}, r"min_fraction is 0\.0; expected more than 0"),
+        ({"min_fraction": 0.5}, r"a segmentation model's min_fraction is 0\.5; expected none, which is for multilabel"),
+        ({"task": "multilabel", "min_fraction": "some"}, "malformed"),
         ({"size": "large"}, "malformed"),
         ({"architecture": "resnet"}, "malformed"),
     ],

@@ -113,6 +113,7 @@ def model(
     names: Nomenclature | None = None,
     weights: dict[str, Any] | None = None,
     history: str = "",
+    min_fraction: float | None = None,
 ) -> Model:
     """A sealed Model for `patches`: the smallest U-Net or CNN there is, with seeded random weights."""
     import torch
@@ -146,6 +147,7 @@ def model(
         nomenclature=names,
         size=patches.size,
         patches=patches.digest,
+        min_fraction=min_fraction,
     )
     write_model(path, description, weights)
     if history:

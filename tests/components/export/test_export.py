@@ -66,7 +66,14 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         made(here / "segmentation", patches, Architecture("Neighbours", {"pooled": False}))
         made(here / "classification", patches, Architecture("Neighbours", {"pooled": True}), task="classification")
         made(here / "positional", patches, Architecture("Positional", {"size": 32}), normalisation="percentile")
-        for name in ("segmentation", "classification", "positional"):
+        made(
+            here / "multilabel",
+            patches,
+            Architecture("Neighbours", {"pooled": True}),
+            task="multilabel",
+            min_fraction=0.05,
+        )
+        for name in ("segmentation", "classification", "positional", "multilabel"):
             export(here / name, here / f"{name}-export")
         yield here
 
@@ -114,10 +121,23 @@ def compare_both(model: Model, exported: Export, *shape: int) -> None:
 
 @pytest.mark.parametrize(
     ("name", "shape"),
-    [("segmentation", (5, 4, 96, 128)), ("classification", (4, 4, 64, 64)), ("positional", (6, 4, 32, 32))],
+    [
+        ("segmentation", (5, 4, 96, 128)),
+        ("classification", (4, 4, 64, 64)),
+        ("positional", (6, 4, 32, 32)),
+        ("multilabel", (4, 4, 64, 64)),
+    ],
 )
 def test_both_files_take_stored_pixels_and_answer_as_the_model(folder: Path, name: str, shape: tuple[int, ...]) -> None:
     compare_both(Model.open(folder / name), Export.open(folder / f"{name}-export"), *shape)
+
+
+def test_it_says_how_logits_of_a_set_of_classes_are_to_be_read(folder: Path) -> None:
+    description = Export.open(folder / "multilabel-export").description
+    assert description["task"] == "multilabel"
+    assert "the sigmoid of each" in description["output"]["meaning"]
+    assert "at least the share 0.05 of its pixels" in description["output"]["meaning"]
+    assert "softmax" in Export.open(folder / "classification-export").description["output"]["meaning"]
 
 
 @pytest.mark.slow
@@ -208,13 +228,18 @@ def test_a_difference_is_measured_and_what_is_not_finite_is_one() -> None:
         return lambda pixels: wanted(pixels) + np.array([by, 0], np.float32)[:, None, None]
 
     batches = [np.full((2, 1, 3, 3), 4, np.uint16), np.full((1, 1, 6, 3), 1, np.uint16)]
-    assert check(wanted, wanted, iter(batches)) == (0, 0, 0, [(2, 1, 3, 3), (1, 1, 6, 3)])
-    found = check(moved(3), wanted, iter(batches))
+
+    def likeliest(logits: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+        found: np.ndarray[Any, Any] = logits.argmax(1)
+        return found
+
+    assert check(wanted, wanted, iter(batches), likeliest) == (0, 0, 0, [(2, 1, 3, 3), (1, 1, 6, 3)])
+    found = check(moved(3), wanted, iter(batches), likeliest)
     # The largest logit is 9; of 36 answers the 18 of the first batch become 7 against 6.
     assert (found.largest, found.relative, found.changed) == (3, pytest.approx(1 / 3), 0.5)
-    assert check(moved(np.nan), wanted, iter(batches)).relative == np.inf
+    assert check(moved(np.nan), wanted, iter(batches), likeliest).relative == np.inf
     with pytest.raises(GeoductError, match=r"gives logits \(2, 1, 3, 3\) .* the model \(2, 2, 3, 3\)"):
-        check(lambda pixels: wanted(pixels)[:, :1], wanted, iter(batches))
+        check(lambda pixels: wanted(pixels)[:, :1], wanted, iter(batches), likeliest)
 
 
 def test_an_export_that_lacks_something_does_not_open(folder: Path, tmp_path: Path) -> None:

@@ -46,8 +46,9 @@ def model(path: Path, task: Task = "segmentation", classes: int = 3, size: int =
         weights = {name: np.zeros_like(values) for name, values in weights.items()}
         weights[last] = np.linspace(0, 1, classes, dtype=np.float32)
     statistics = {band: {"mean": 2000.0, "std": 1000.0} for band in BANDS}
+    least = 0.01 if task == "multilabel" else None
     description = Description(
-        task, architecture, BANDS, statistics, "standardise", nomenclature(classes), size, "sha256:abc"
+        task, architecture, BANDS, statistics, "standardise", nomenclature(classes), size, "sha256:abc", least
     )
     write_model(path, description, weights)
     Model(path).seal({})

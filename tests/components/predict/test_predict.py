@@ -164,6 +164,14 @@ def test_a_tile_smaller_than_the_patch_is_refused(tmp_path: Path) -> None:
     assert "--tile is 20; expected at least 32" in refused(tmp_path, tile=20)
 
 
+def test_a_model_of_sets_of_classes_is_refused(tmp_path: Path) -> None:
+    model(tmp_path / "model", "multilabel")
+    composite(tmp_path / "scene", scene(40, 40))
+    sentence = refused(tmp_path)
+    assert "the set of classes of a patch, but a Map holds one class a pixel; expected a model of" in sentence
+    assert str(tmp_path / "model") in sentence and "geoduct export" in sentence
+
+
 def test_dates_that_are_none_are_refused(tmp_path: Path) -> None:
     model(tmp_path / "model")
     composite(tmp_path / "scene", scene(40, 40), dates=("spring", "summer"))
