@@ -5,6 +5,7 @@ As numbers for DVC, as tables, and as a page for people.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, ClassVar
@@ -13,6 +14,9 @@ from components.artifacts.base import Artifact, read_object
 from components.errors import GeoductError
 
 METRICS = "metrics.json"
+HEADLINE = "headline.json"
+_TOLD = ("accuracy", "subset_accuracy", "macro_f1", "macro_ap", "miou", "ece")
+"""Scores of the headline, so far as the model's task has them."""
 PAGE = "report.html"
 
 
@@ -25,14 +29,18 @@ def _strangers(value: Any, name: str = "") -> Iterator[str]:
 
 
 class Report(Artifact):
-    """A folder: `metrics.json` (numbers only, nested), CSVs, and the self-contained `report.html`.
+    """A folder: `metrics.json` (numbers only, nested), `headline.json`, CSVs, and the self-contained `report.html`.
 
-    The CSVs are those of `tables`, and one row of `choices`: of what is taken for what, or, where a patch holds several
-    classes, of the decisions about each.
+    The headline is the few of these numbers by which `dvc metrics` and `dvc exp show` tell runs apart: scores of the
+    model, the interval of its macro-F1, and what it gains over the logistic regression.
+
+    The CSVs are those of `tables`, and one row of `choices`: of what is taken for what, or, where a patch holds
+    several classes, of the decisions about each.
     """
 
     kind = "Report"
     tables: ClassVar[tuple[str, ...]] = ("per_class.csv", "reliability.csv", "baselines.csv", "blocks.csv")
+    excerpts: ClassVar[tuple[str, ...]] = (HEADLINE,)
     choices: ClassVar[tuple[tuple[str, ...], ...]] = (("confusion.csv", "confusion_counts.csv"), ("decisions.csv",))
 
     @property
@@ -57,11 +65,21 @@ class Report(Artifact):
         """Check that every file is there and that the scores can be read."""
         there = (c for c in self.choices if any((self.path / name).is_file() for name in c))
         choice = next(there, self.choices[0])
-        for name in (PAGE, *choice, *self.tables):
+        for name in (PAGE, *self.excerpts, *choice, *self.tables):
             if not (self.path / name).is_file():
-                held = ", ".join((METRICS, PAGE, *choice, *self.tables))
+                held = ", ".join((METRICS, PAGE, *self.excerpts, *choice, *self.tables))
                 raise GeoductError(f"{self.path} has no {name}; a {self.kind} holds {held}")
         _ = self.metrics
+
+
+def write_metrics(folder: Path, found: Mapping[str, Any]) -> None:
+    """Write a Report's `metrics.json`, which is `found`, and its `headline.json`."""
+    interval, gain = found["interval"]["macro_f1"], found["gain"]["logistic"]["macro_f1"]
+    headline = {name: found["model"][name] for name in _TOLD if name in found["model"]}
+    headline |= {"macro_f1_low": interval["low"], "macro_f1_high": interval["high"]}
+    headline |= {"gain_over_logistic": gain["value"]}
+    for name, numbers in ((METRICS, found), (HEADLINE, headline)):
+        (folder / name).write_text(json.dumps(numbers, indent=1) + "\n")
 
 
 class Comparison(Report):
@@ -70,4 +88,5 @@ class Comparison(Report):
 
     kind = "Comparison"
     tables = ("scores.csv", "per_class.csv", "outcomes.csv", "blocks.csv")
+    excerpts = ()
     choices = ((),)

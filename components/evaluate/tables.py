@@ -1,9 +1,8 @@
-"""The numbers of a report as files: `metrics.json` for `dvc metrics`, CSVs for `dvc plots` and for anyone's tools."""
+"""The numbers of a report as files: JSON for `dvc metrics`, CSVs for `dvc plots` and for anyone's tools."""
 
 from __future__ import annotations
 
 import csv
-import json
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -11,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from components.artifacts.nomenclature import Nomenclature
-from components.artifacts.report import METRICS
+from components.artifacts.report import write_metrics
 from components.evaluate.calibration import Bins
 from components.evaluate.judge import PER_CLASS, Gain, Judged, Scored
 from components.evaluate.measure import Tally
@@ -77,7 +76,7 @@ def write_tables(
 ) -> None:
     """Write `metrics.json`, which is `found`, and the CSVs into `folder`; `tally` is the model's, by block."""
     model = judged["model"]
-    (folder / METRICS).write_text(json.dumps(found, indent=1) + "\n")
+    write_metrics(folder, found)
     write_csv(folder / "confusion.csv", ("actual", "predicted"), _parts(model, nomenclature))
     names = nomenclature.names
     write_csv(

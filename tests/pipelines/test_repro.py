@@ -71,7 +71,11 @@ def test_dvc_shows_graph_metrics_and_plots(project: Project) -> None:
         assert edge in graph
     shown = json.loads(project.run("dvc", "metrics", "show", "--json"))
     (metrics,) = shown[""]["data"].values()
-    assert 0 <= metrics["data"]["model"]["macro_f1"] <= 1
+    scores = json.loads((project.path / "data" / "sample" / "report" / "metrics.json").read_text())
+    told = metrics["data"]
+    assert told["macro_f1_low"] <= told["macro_f1"] == scores["model"]["macro_f1"] <= told["macro_f1_high"]
+    assert told["gain_over_logistic"] == scores["gain"]["logistic"]["macro_f1"]["value"]
+    assert len(told) < 10  # a table that fits on a terminal
     project.run("dvc", "plots", "show", "--out", "plots")
     page = (project.path / "plots" / "index.html").read_text()
     for curve in ("train_loss", "val_macro_f1", "predicted", "confidence"):

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 from components.artifacts.model import Model
 from components.artifacts.patchset import PatchSet
-from components.artifacts.report import METRICS, PAGE
+from components.artifacts.report import PAGE, write_metrics
 from components.evaluate.bootstrap import draw
 from components.evaluate.evaluation import Settings
 from components.evaluate.history import read_history
@@ -48,7 +47,7 @@ def write_report(model: Model, patches: PatchSet, folder: Path, settings: Settin
     }
     found = metrics(judged, gains, counted, GAINS)
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / METRICS).write_text(json.dumps(found, indent=1) + "\n")
+    write_metrics(folder, found)
     write_tables(folder, judged, patches.nomenclature, measured)
     evidence = Evidence(
         measured=measured,
