@@ -148,9 +148,9 @@ class PatchSetDataModule(Patches):
             workers=workers,
             seed=seed,
         )
+        self.min_fraction = min_fraction if task == "multilabel" else None
         self.patches, self.task, self.content, self.labels = opened, task, contents["train"], labels
         self.statistics, self.normalisation = scale, rule
-        self.min_fraction = min_fraction if task == "multilabel" else None
         self.locations = _locations(opened) if coordinates else None
         self.moment = None if date is None else _moment(date)
 
