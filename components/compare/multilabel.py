@@ -37,7 +37,7 @@ LOOK = Look(
     decided="decisions",
     titles=TITLES,
     headline=HEADLINE,
-    of_classes={"f1": "F1", "ap": "Average precision"},
+    of_classes={"f1": "F1", "ap": "AP"},
     of_blocks={"subset_accuracy": "Subset accuracy", "micro_f1": "Micro-F1"},
 )
 

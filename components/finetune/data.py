@@ -158,10 +158,10 @@ class PatchSetDataModule(Patches):
             workers=workers,
             seed=seed,
         )
+        self.min_fraction = min_fraction if task == "multilabel" else None
         self.patches, self.task, self.content, self.labels = opened, task, contents["train"], labels
         self.statistics, self.normalisation = scale, rule
         self.frames, self.moments = frames, moments_of(date, names, opened, frames)
-        self.min_fraction = min_fraction if task == "multilabel" else None
         self.locations = _locations(opened) if coordinates else None
 
     @property

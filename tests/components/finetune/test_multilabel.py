@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import csv
-import os
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-import torch
 from sklearn.metrics import average_precision_score, f1_score
 
 from components.artifacts import Model, PatchSet
@@ -18,12 +16,12 @@ from components.finetune import finetune
 from components.finetune.config import build
 from components.finetune.reading import read
 from components.learning.predictor import Predictor
-from tests.components.finetune.yamls import NETWORK, Recorder, tiny
+from tests.components.finetune.losses import both_losses
+from tests.components.finetune.yamls import NETWORK, tiny
 from tests.components.train.worlds import hide, land, patchset
 
 LEAST = 0.2
 """Share of the pixels from which on these tests count a class."""
-RECORDER = f"{Recorder.__module__}.{Recorder.__name__}"
 SETS: dict[str, Any] = {
     "model.class_path": "terratorch.tasks.MultiLabelClassificationTask",
     "model.init_args.loss": "bce",
@@ -98,27 +96,9 @@ def test_the_scores_that_choose_the_epoch_are_those_of_the_answers(world: PatchS
 def test_the_same_losses_as_terratorch_itself(
     world: PatchSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, settings: dict[str, Any]
 ) -> None:
-    from terratorch.cli_tools import build_lightning_cli
-
-    losses = {}
-    for who in ("terratorch", "geoduct"):
-        changes = settings | {"data.init_args.patches": str(world.path)}
-        changes["trainer.callbacks"] = [{"class_path": RECORDER, "init_args": {"path": str(tmp_path / who)}}]
-        if who == "geoduct":
-            run(world, tmp_path / "m", **changes)
-        else:
-            monkeypatch.setattr(os, "environ", os.environ.copy())  # TerraTorch sets some of it for good
-            changes |= {"trainer.default_root_dir": str(tmp_path), "trainer.logger": False}
-            changes |= {"trainer.enable_checkpointing": False, "trainer.enable_progress_bar": False}
-            monkeypatch.setenv("terratorch_FLOAT_32_PRECISION", "highest")
-            before, exactness = torch.get_num_threads(), torch.get_float32_matmul_precision()
-            torch.set_num_threads(1)
-            build_lightning_cli(["fit", "-c", tiny(tmp_path / "t.yaml", changes), "--deploy_config_file", "false"])
-            torch.set_num_threads(before)
-            torch.set_float32_matmul_precision(exactness)
-        losses[who] = [float(line) for line in (tmp_path / who).read_text().split()]
-    assert len(losses["geoduct"]) == 12
-    assert losses["geoduct"] == losses["terratorch"]
+    ours, theirs = both_losses(world, tmp_path, monkeypatch, settings)
+    assert len(ours) == 12
+    assert ours == theirs
 
 
 @pytest.mark.parametrize(

@@ -189,3 +189,5 @@ def test_a_browser_shows_the_page_whole(folder: Path, browser: Any, width: int) 
         assert float(element.get_attribute("value")) == report.metrics["model"][name]
     overflow = browser.execute_script("return document.documentElement.scrollWidth - window.innerWidth")
     assert overflow <= 0, "the page scrolls sideways"
+    hidden = "return [...document.querySelectorAll('.scroll')].filter(e => e.scrollWidth > e.clientWidth).length"
+    assert width < 1000 or browser.execute_script(hidden) == 0, "a table does not fit"
