@@ -10,6 +10,7 @@ The disk has to hold the archive, the cube and the composite at the same time: s
 from __future__ import annotations
 
 import argparse
+import os
 import shutil
 import subprocess
 import sys
@@ -56,7 +57,8 @@ def bare(archive: Path, how: str) -> None:
 
 
 def timed(command: list[str]) -> tuple[float, float]:
-    """Seconds and peak memory in MiB of a command."""
+    """Seconds and peak memory in MiB of a command, begun when the disk has taken all that was written before."""
+    os.sync()
     start = time.perf_counter()
     held = peak(command)
     return time.perf_counter() - start, held

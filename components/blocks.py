@@ -86,12 +86,14 @@ def run_blocks(
     label: str = "",
     scheduler: str | None = None,
     total: int | None = None,
+    held: int = 2,
 ) -> Iterator[R]:
     """Call `function` on every block in `workers` threads and yield the results in the order of `blocks`.
 
-    A block may be anything that names a piece of work, such as a time step with its block. At most `2 * workers`
+    A block may be anything that names a piece of work, such as a time step with its block. At most `held * workers`
     results are held at a time, so memory does not grow with the number of blocks, which are taken one by one (`total`
-    says how many there will be, where they have no length). The first exception ends the run: blocks not yet begun
+    says how many there will be, where they have no length); so many blocks keep the workers busy while their results
+    are used. The first exception ends the run: blocks not yet begun
     are given up and it is raised here.
 
     With a `scheduler` the blocks are worked on by the dask cluster at that address, which `function`, blocks and
@@ -104,7 +106,7 @@ def run_blocks(
         total = len(blocks)
     with (
         _pool(workers, scheduler) as (pool, count, lost),
-        closing(_results(function, iter(blocks), pool, 2 * count, lost)) as results,
+        closing(_results(function, iter(blocks), pool, held * count, lost)) as results,
     ):
         yield from track(results, total=total, label=label)
 

@@ -23,6 +23,9 @@ from components.remote.raster import Remote, is_remote
 REMOTE_WORKERS = 8
 """Planes read at a time over a network, at least: most of the time is waiting for answers."""
 
+HELD = 6
+"""Encoded planes, of a few megabytes each, held for each worker: about as many as are read while a shard is written."""
+
 ARRAYS = ("reflectance", "scl")
 
 
@@ -154,7 +157,7 @@ def _read(
     count = workers or (None if scheduler else _at_a_time(plan))
     shard: Chunks = {}
     for plane, made in run_blocks(
-        make_plane, left, total=len(planes), label="acquire", workers=count, scheduler=scheduler
+        make_plane, left, total=len(planes), label="acquire", workers=count, scheduler=scheduler, held=HELD
     ):
         if isinstance(made, Unreadable):
             if not skip_failed:
