@@ -36,7 +36,8 @@ def cluster(scheduler: str) -> Iterator[tuple[Executor, int, Callable[[], bool]]
     where = f"the dask cluster at {scheduler}"
     try:
         client = distributed.Client(scheduler, timeout=PATIENCE, set_as_default=False)
-    except (OSError, TimeoutError, ValueError) as error:
+    # An AssertionError is how distributed says that a machine was too busy to start its thread within ten seconds.
+    except (OSError, TimeoutError, ValueError, AssertionError) as error:
         raise GeoductError(
             f"--scheduler {scheduler} cannot be reached; expected a dask scheduler's address, such as "
             f"tcp://127.0.0.1:8786 ({first_line(error)})"
