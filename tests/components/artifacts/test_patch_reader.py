@@ -54,6 +54,13 @@ def chunk_file(array: Path, shard: int) -> Path:
     return next(p for p in (array / "c" / str(shard)).rglob("*") if p.is_file())
 
 
+@pytest.fixture(params=[0, shards.SMALL_SHARD], ids=["chunk by chunk", "shard whole"])
+def reading(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Once as large shards are read, once as small ones are."""
+    monkeypatch.setattr(shards, "SMALL_SHARD", request.param)
+
+
+@pytest.mark.usefixtures("reading")
 @pytest.mark.parametrize(
     ("shape", "shard", "dtype"),
     [
@@ -85,6 +92,7 @@ def test_other_names_of_shards(tmp_path: Path, keys: Any) -> None:
     np.testing.assert_array_equal([PatchArray(tmp_path / "a").read(i) for i in range(10)], truth)
 
 
+@pytest.mark.usefixtures("reading")
 def test_patches_never_written_are_the_fill_value(tmp_path: Path) -> None:
     truth = write(tmp_path / "a", holes=(1, 4, 5, 6, 7), dtype="uint8", fill=255)
     assert not (tmp_path / "a" / "c" / "1").exists()  # a whole shard is missing
@@ -123,6 +131,7 @@ def flip(file: Path, position: int) -> None:
     file.write_bytes(bytes(data))
 
 
+@pytest.mark.usefixtures("reading")
 def test_a_flipped_bit_anywhere_is_named(tmp_path: Path) -> None:
     write(tmp_path / "a", shape=(4, 2, 6, 6), shard=2)
     file = chunk_file(tmp_path / "a", 1)
@@ -139,6 +148,7 @@ def test_a_flipped_bit_anywhere_is_named(tmp_path: Path) -> None:
         file.write_bytes(good)
 
 
+@pytest.mark.usefixtures("reading")
 @pytest.mark.parametrize(
     ("position", "reason"),
     [(4, "its Blosc header"), (7, "its Blosc header"), (12, "its Blosc header"), (0, "Blosc cannot decode it")],
@@ -153,6 +163,7 @@ def test_a_wrong_blosc_header_under_a_right_checksum_is_named(tmp_path: Path, po
         PatchArray(tmp_path / "a").read(2)
 
 
+@pytest.mark.usefixtures("reading")
 def test_a_chunk_shorter_than_a_blosc_header_is_named(tmp_path: Path) -> None:
     write(tmp_path / "a")
     Shards(zarr.open_array(tmp_path / "a", mode="r+")).write((0, 0, 0, 0), {(1, 0, 0, 0): sealed(b"abc")})
@@ -160,6 +171,7 @@ def test_a_chunk_shorter_than_a_blosc_header_is_named(tmp_path: Path) -> None:
         PatchArray(tmp_path / "a").read(1)
 
 
+@pytest.mark.usefixtures("reading")
 @pytest.mark.parametrize("keep", [0, 10, 200, -1])
 def test_a_truncated_shard_is_named(tmp_path: Path, keep: int) -> None:
     write(tmp_path / "a")
@@ -169,7 +181,8 @@ def test_a_truncated_shard_is_named(tmp_path: Path, keep: int) -> None:
         PatchArray(tmp_path / "a").read(9)
 
 
-def test_a_shard_cut_under_an_open_reader_is_named(tmp_path: Path) -> None:
+def test_a_shard_cut_under_an_open_reader_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(shards, "SMALL_SHARD", 0)
     write(tmp_path / "a")
     array = PatchArray(tmp_path / "a")
     array.read(0)
@@ -178,6 +191,17 @@ def test_a_shard_cut_under_an_open_reader_is_named(tmp_path: Path) -> None:
         array.read(3)
 
 
+@pytest.mark.skipif(not Path("/proc/self/fd").is_dir(), reason="counts open files through /proc")
+def test_small_shards_are_read_once_and_closed(tmp_path: Path) -> None:
+    truth = write(tmp_path / "a")
+    array = PatchArray(tmp_path / "a")
+    array.read(0)
+    assert not [f for f in Path("/proc/self/fd").iterdir() if os.path.realpath(f).startswith(f"{tmp_path.resolve()}/")]
+    chunk_file(tmp_path / "a", 0).unlink()
+    np.testing.assert_array_equal(array.read(3), truth[3])
+
+
+@pytest.mark.usefixtures("reading")
 def test_an_index_that_points_outside_the_shard_is_named(tmp_path: Path) -> None:
     write(tmp_path / "a")
     file = chunk_file(tmp_path / "a", 0)
@@ -250,6 +274,7 @@ def test_another_layout_is_refused(tmp_path: Path) -> None:
 @pytest.mark.skipif(not Path("/proc/self/fd").is_dir(), reason="counts open files through /proc")
 def test_threads_and_few_open_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(shards, "MAX_OPEN_SHARDS", 2)
+    monkeypatch.setattr(shards, "SMALL_SHARD", 0)
     truth = write(tmp_path / "a", shape=(40, 3, 16, 16), shard=2)
 
     def open_files() -> int:
@@ -280,6 +305,7 @@ def test_a_pickled_copy_opens_its_own_files(tmp_path: Path) -> None:
     np.testing.assert_array_equal(copy.read(9), truth[9])
 
 
+@pytest.mark.usefixtures("reading")
 def test_a_forked_process_reads_on(tmp_path: Path) -> None:
     truth = write(tmp_path / "a")
     array = PatchArray(tmp_path / "a")
