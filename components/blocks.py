@@ -93,8 +93,7 @@ def run_blocks(
     A block may be anything that names a piece of work, such as a time step with its block. At most `held * workers`
     results are held at a time, so memory does not grow with the number of blocks, which are taken one by one (`total`
     says how many there will be, where they have no length); so many blocks keep the workers busy while their results
-    are used. The first exception ends the run: blocks not yet begun
-    are given up and it is raised here.
+    are used. The first exception ends the run: blocks not yet begun are given up and it is raised here.
 
     With a `scheduler` the blocks are worked on by the dask cluster at that address, which `function`, blocks and
     results must be able to travel to and from; `workers` is how many are there at a time, none one a thread of it.

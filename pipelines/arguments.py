@@ -70,7 +70,10 @@ def arguments(
                 continue  # the component that lends it says it
             if f"{component}_{name}" in pipeline.own:
                 if section[name] != parameter.default or dotted in overrides:
-                    raise GeoductError(f"pipeline {pipeline.name} sets {dotted} itself; leave it out of {origin}")
+                    why = pipeline.own[f"{component}_{name}"]
+                    raise GeoductError(
+                        f"pipeline {pipeline.name} sets {dotted} itself ({why}); leave it out of {origin}"
+                    )
                 continue
             known.append(dotted)
             found = section[name]

@@ -9,7 +9,7 @@ from __future__ import annotations
 import inspect
 from collections import namedtuple
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from kfp import dsl
@@ -40,8 +40,8 @@ class Placed(NamedTuple):
 class Pipeline:
     """A pipeline: its body, what it is given beside the root, and whose components' parameters it has.
 
-    `inputs` and `outputs` are names and types of what is given to the body and of what it returns; `within`
-    are the pipelines that it has as tasks, `own` the parameters, as `<component>_<parameter>`, that it sets itself.
+    `inputs` and `outputs` are names and types of what is given to the body and of what it returns; `within` are the
+    pipelines that it has as tasks; `own` are the parameters, as `<component>_<parameter>`, that it sets itself and why.
     """
 
     name: str
@@ -50,7 +50,7 @@ class Pipeline:
     components: tuple[str, ...]
     outputs: Mapping[str, Any]
     within: tuple[Pipeline, ...] = ()
-    own: tuple[str, ...] = ()
+    own: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def summary(self) -> str:

@@ -62,14 +62,16 @@ def change_section(text: str, component: str, values: Mapping[str, Any], origin:
     """The text of a YAML with these values in a component's section; all else stays as it is written.
 
     Raises:
-        GeoductError: it has no such section, or an empty one; `origin` begins the sentence.
+        GeoductError: it has no such section, or an empty one, or is written in a way of which a part cannot be changed
+            by itself; `origin` begins the sentence.
     """
     root = yaml.compose(text, yaml.SafeLoader)
     sections = {key.value: value for key, value in root.value} if isinstance(root, yaml.MappingNode) else {}
     section = sections.get(component)
     if not isinstance(section, yaml.MappingNode) or not section.value:
         raise GeoductError(f"{origin} has no section {component!r} with values to change")
-    nodes, before = {key.value: value for key, value in section.value}, yaml.safe_load(text)[component]
+    whole = yaml.safe_load(text)
+    nodes, before = {key.value: value for key, value in section.value}, whole[component]
     first = section.value[0][0].start_mark
     changes = []
     for name, value in values.items():
@@ -79,10 +81,25 @@ def change_section(text: str, component: str, values: Mapping[str, Any], origin:
             changes.append((first.index, first.index, f"{name}: {said}{after}"))
         elif before[name] != value:
             start, end = nodes[name].start_mark.index, _last(nodes[name]).end_mark.index
-            changes.append((start, end, " " * (text[start - 1] == ":") + said))
+            # A list of lines may begin below its name, anything else has to be further in.
+            further = 2 if nodes[name].start_mark.column == first.column else 0
+            changes.append((start, end, " " * (further or text[start - 1] == ":") + said))
     for start, end, said in sorted(changes, key=lambda change: change[0], reverse=True):
         text = text[:start] + said + text[end:]
+    if _read(text) != {**whole, component: {**before, **values}}:
+        raise GeoductError(
+            f"{origin}: section {component!r} cannot be changed value by value as it is written; expected plain "
+            "values, without anchors and blocks of text, as geoduct experiment writes them"
+        )
     return text
+
+
+def _read(text: str) -> Any:
+    """What a YAML says, or None if it is none."""
+    try:
+        return yaml.safe_load(text)
+    except yaml.YAMLError:
+        return None
 
 
 def _last(node: yaml.Node) -> yaml.Node:

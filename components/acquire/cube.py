@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
@@ -44,9 +44,10 @@ def read_cube(
     Returns the SHA-256 of its shards, by their path in the cube.
 
     What a killed or failed run left at `path` of the same scenes on the same grid is not read again. Workers share a
-    shard's bands (each is read, harmonised and encoded on its own), so that memory is one encoded shard and one plane
-    of 2048 x 2048 pixels a worker, however large the grid. With `skip_failed` a scene that cannot be read is left out.
-    Workers are threads, or those of the dask cluster that has this `scheduler`; shards are written here in either case.
+    shard's bands (each is read, harmonised and encoded on its own), so that memory is one encoded shard and, a worker,
+    one plane of 2048 x 2048 pixels and up to `HELD` encoded ones, however large the grid. With `skip_failed` a scene
+    that cannot be read is left out. Workers are threads, or those of the dask cluster that has this `scheduler`; shards
+    are written here in either case.
 
     Raises:
         GeoductError: a scene cannot be read, or none has a valid pixel in the window.
@@ -62,6 +63,7 @@ def read_cube(
         ids = {each.scene for each in unreadable}
         for n in [n for n, step in plan.items() if any(scene.id in ids for scene in step.scenes)]:
             _clear(path, n)
+            ledger.forget(n)
         plan = {n: left for n, step in plan.items() if (left := step.without(ids))}
         if not plan:
             first = unreadable[0]
@@ -72,14 +74,14 @@ def read_cube(
     report.skipped += [
         LeftOut(scene.id, "no valid pixel in the window") for n in plan.keys() - filled for scene in plan[n].scenes
     ]
-    for n in set(range(len(steps))) - filled.keys():
-        _clear(path, n)
+    sums_of = {n: ledger.sums(how.content(step), n) for n, step in filled.items()}
+    _clear_but(path, sums_of)
     for new, old in enumerate(filled):
         _move(path, old, new)
     _lay_out(path, how, list(filled.values()), report)
     sums: dict[str, str] = {}
-    for new, step in enumerate(filled.values()):
-        for file, sha256 in ledger.sums(how.content(step)).items():
+    for new, found in enumerate(sums_of.values()):
+        for file, sha256 in found.items():
             array, chunks, _, *place = file.split("/")
             sums["/".join((array, chunks, str(new), *place))] = sha256
     ledger.remove()
@@ -190,6 +192,18 @@ def _clear(path: Path, n: int) -> None:
     """Remove what was written of a step that is left out, or made of other scenes than before."""
     for array in ARRAYS:
         storage.remove(path / array / "c" / str(n))
+
+
+def _clear_but(path: Path, kept: Mapping[int, Container[str]]) -> None:
+    """Remove all shards but these files of each step: those that are left out, and what runs of other scenes left."""
+    for array in ARRAYS:
+        for folder in (path / array / "c").glob("*"):
+            if int(folder.name) not in kept:
+                storage.remove(folder)
+                continue
+            for file in [file for file in folder.rglob("*") if file.is_file()]:
+                if file.relative_to(path).as_posix() not in kept[int(folder.name)]:
+                    file.unlink()
 
 
 def _move(path: Path, old: int, new: int) -> None:

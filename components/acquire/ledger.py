@@ -17,7 +17,8 @@ LEDGER = "ledger.jsonl"
 
 @dataclass(frozen=True)
 class Entry:
-    """A shard that was written: of which array, of which content, where. Without a file all its pixels are nodata."""
+    """A shard that was written: of which array, of which content, where (its step first). Without a file all its pixels
+    are nodata."""
 
     array: str
     content: str
@@ -38,6 +39,9 @@ class Ledger:
                 if file.is_file() and file.relative_to(folder).as_posix() not in kept:
                     file.unlink()
         folder.mkdir(parents=True, exist_ok=True)
+        self._write()
+
+    def _write(self) -> None:
         self._file.write_text("".join(_line(entry) for entry in self._entries.values()))
 
     def _read(self) -> list[Entry]:
@@ -54,10 +58,15 @@ class Ledger:
         """What is known of the shard of `array` at `place`, if it was made of `content`."""
         return self._entries.get((array, content, place))
 
-    def sums(self, content: str) -> dict[str, str]:
-        """SHA-256 of the files that were made of `content`, by their path in the folder."""
-        entries = (entry for entry in self._entries.values() if entry.content == content)
+    def sums(self, content: str, step: int) -> dict[str, str]:
+        """SHA-256 of the files of a step that were made of `content`, by their path in the folder."""
+        entries = (e for e in self._entries.values() if e.content == content and e.place[0] == step)
         return {entry.file: entry.sha256 for entry in entries if entry.file and entry.sha256}
+
+    def forget(self, step: int) -> None:
+        """The shards of a step are gone, whatever they were made of."""
+        self._entries = {key: entry for key, entry in self._entries.items() if entry.place[0] != step}
+        self._write()
 
     def add(self, array: str, content: str, place: tuple[int, ...], file: Path | None, sha256: str) -> None:
         """A shard was written to `file`, whose bytes have this checksum, or needs none."""

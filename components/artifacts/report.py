@@ -64,7 +64,10 @@ class Report(Artifact):
     def validate(self) -> None:
         """Check that every file is there and that the scores can be read."""
         there = (c for c in self.choices if any((self.path / name).is_file() for name in c))
-        choice = next(there, self.choices[0])
+        choice = next(there, ())
+        if self.choices and not choice:
+            either = " nor ".join(names[0] for names in self.choices)
+            raise GeoductError(f"{self.path} has neither {either}; a {self.kind} holds one of them")
         for name in (PAGE, *self.excerpts, *choice, *self.tables):
             if not (self.path / name).is_file():
                 held = ", ".join((METRICS, PAGE, *self.excerpts, *choice, *self.tables))
@@ -89,4 +92,4 @@ class Comparison(Report):
     kind = "Comparison"
     tables = ("scores.csv", "per_class.csv", "outcomes.csv", "blocks.csv")
     excerpts = ()
-    choices = ((),)
+    choices = ()

@@ -59,6 +59,8 @@ def _bounds(text: str) -> tuple[date, date]:
     """First and last day of a period as it is written."""
     try:
         start, end = map(date.fromisoformat, text.split("/"))
+        if f"{start}/{end}" != text:  # Python takes weeks and days without hyphens too
+            raise ValueError(text)
     except ValueError:
         raise GeoductError(
             f"--periods has {text!r}; expected two days as START/END, such as 2020-06-01/2020-08-31"

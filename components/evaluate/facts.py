@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from components.artifacts.model import Model
 from components.artifacts.patchset import SPLITS, PatchSet
-from components.evaluate.wording import count, percent
+from components.evaluate.wording import count, percent, whole_percent
 
 STATISTICS = ("mean", "std", "min", "p02", "p50", "p98", "max")
 
@@ -143,7 +143,7 @@ def model(model: Model) -> list[tuple[str, str]]:
         ("Patch", f"{model.size} × {model.size} pixels"),
     ]
     if model.min_fraction is not None:
-        rows.append(("Holds a class", f"from {percent(model.min_fraction)} of its pixels on"))
+        rows.append(("Holds a class", f"from {whole_percent(model.min_fraction)} of its pixels on"))
     return rows
 
 

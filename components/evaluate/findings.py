@@ -90,11 +90,12 @@ def strange_patches(same: bool) -> Iterator[Finding]:
 
 def uncertain_gain(gain: Gain, level: float, blocks: int, sees: str) -> Iterator[Finding]:
     """What the gain in macro-F1 over the logistic regression shows, which `sees` one pixel, say, at a time."""
+    here = "this block" if blocks == 1 else f"these {blocks} blocks"
     span = f"{signed(gain.value)} macro-F1 ({percent(level, 0)} interval {signed(gain.low)} to {signed(gain.high)})"
     if not gain.certain:
         yield Finding(
             "The gain over the logistic regression is not certain",
-            f"The difference is {span}, which includes 0: on these {blocks} blocks the network cannot be told from a "
+            f"The difference is {span}, which includes 0: on {here} the network cannot be told from a "
             f"regression that sees one {sees} at a time. More held-out blocks would narrow the interval.",
         )
     elif gain.value < 0:

@@ -10,6 +10,11 @@ def percent(share: float, digits: int = 1) -> str:
     return f"{100 * share:.{digits}f}\u202f%"
 
 
+def whole_percent(share: float) -> str:
+    """A share that somebody chose as per cent, with all its digits: 0.015 gives `1.5 %`."""
+    return f"{100 * share:.6g}\u202f%"
+
+
 def score(value: float) -> str:
     """A score or a loss with three decimals."""
     return f"{value:.3f}".replace("-", "−")

@@ -27,8 +27,9 @@ from components.finetune import tasks
 from components.finetune.weights import terratorch_names
 from components.learning.foundation import FACTORY
 
-LOSSES = ("bce", "balanced_bce")
-"""TerraTorch's losses that take each class on its own; the others that it lets through do not."""
+LOSS = "bce"
+"""TerraTorch's loss that takes each class on its own; of the others that it lets through most do not, and balanced_bce
+is no number where a batch holds none of the classes, or all."""
 
 ELEMENTWISE = ("Adam", "AdamW", "NAdam", "RAdam", "Adamax", "Adagrad", "RMSprop", "SGD")
 """Optimisers that change each weight by what they know of it alone, so that parts of a tensor serve as well."""
@@ -101,10 +102,9 @@ def _check_sets(arguments: Mapping[str, Any], prefix: str) -> None:
     """TerraTorch's multilabel task has the arguments of its classification, and does nothing about some of them."""
     loss = arguments.get("loss", "ce")
     names = [loss] if isinstance(loss, str) else list(loss) if isinstance(loss, list | dict) else []
-    if "class_path" not in names and (strange := [name for name in names if name not in LOSSES]):
+    if "class_path" not in names and (strange := [name for name in names if name != LOSS]):
         raise GeoductError(
-            f"{prefix}loss is {strange[0]!r}, which does not take each class of a patch on its own; expected one of "
-            f"{', '.join(LOSSES)}"
+            f"{prefix}loss is {strange[0]!r}, by which sets of classes are not learned here; expected {LOSS}"
         )
     for key in ("class_weights", "custom_loss"):
         if arguments.get(key):
@@ -122,7 +122,8 @@ def _check_backbone(network: Mapping[str, Any], prefix: str) -> None:
     } | {"bands", "pretrained", "out_indices"}
     where = "backbone_kwargs." if network.get("backbone_kwargs") else "backbone_"
     for name in tasks.backbone_arguments(network):
-        if name not in known:
+        # TerraTorch's own wrapper for images of several times takes those
+        if name not in known and name != "use_temporal" and not name.startswith("temporal_"):
             raise GeoductError(f"{prefix}model_args: unknown key {where + name!r}{nearest(name, known)}")
 
 
@@ -193,3 +194,26 @@ def check_bands(network: Mapping[str, Any], data: Any, weights: Weights | None, 
             f"{where}: the backbone takes {len(wanted)} bands ({', '.join(wanted)}), but the data module gives "
             f"{len(given)} ({', '.join(given)}); expected data.init_args.bands to name the same in that order"
         )
+
+
+def check_beside(network: torch.nn.Module, given: Mapping[str, bool], where: str) -> None:
+    """Refuse dates or places that Prithvi, as it is built, would pass over in silence.
+
+    Args:
+        network: what learns.
+        given: whether the data give dates (`date`) and places (`coordinates`).
+        where: the file, for messages.
+
+    Raises:
+        GeoductError: they do, and the backbone encodes none.
+    """
+    backbones = [part for part in network.modules() if isinstance(part, prithvi_mae.PrithviViT)]
+    for key, word, encodes in (
+        ("date", "time", any(part.temporal_encoding for part in backbones)),
+        ("coordinates", "location", any(part.location_encoding for part in backbones)),
+    ):
+        if backbones and given[key] and not encodes:
+            raise GeoductError(
+                f"{where}: data.init_args.{key} is given, but the backbone makes nothing of it; expected "
+                f"{word!r} in model.init_args.model_args.backbone_coords_encoding, or no {key}"
+            )

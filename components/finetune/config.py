@@ -25,6 +25,7 @@ from components.errors import GeoductError, nearest
 from components.finetune import tasks
 from components.finetune.checks import (
     check_bands,
+    check_beside,
     check_model,
     check_monitors,
     check_overrides,
@@ -144,6 +145,7 @@ def build(said: Mapping[str, Any], patches: PatchSet, weights: Weights | None, w
     data: Any = built.data
     check_bands(network, data, weights, where)
     check_frames(network["backbone"], tasks.backbone_arguments(network), network.get("necks"), data.frames, where)
+    check_beside(built.model, {"date": data.moments is not None, "coordinates": data.locations is not None}, where)
     _try(built.model, built.data, where)
     return Plan(
         kind,

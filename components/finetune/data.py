@@ -11,8 +11,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import Any, Literal
 
+import geopandas
 import numpy as np
 import torch
+from shapely.geometry import Point
 
 from components.artifacts.model import Normalisation
 from components.artifacts.patch_order import Indices
@@ -174,8 +176,11 @@ class PatchSetDataModule(Patches):
         """Latitude and longitude of the middle of the train patches, in degrees, where coordinates are asked for."""
         if self.locations is None:
             return None
-        latitude, longitude = self.locations[self.numbers["train"]].double().mean(dim=0).tolist()
-        return latitude, longitude
+        footprints = self.patches.index.geometry.iloc[self.numbers["train"]]
+        middles = footprints.centroid  # in metres, where no meridian parts what lies together
+        middle = geopandas.GeoSeries([Point(middles.x.mean(), middles.y.mean())], crs=footprints.crs)
+        (point,) = middle.to_crs("EPSG:4326")
+        return float(point.y), float(point.x)
 
     def setup(self, stage: str) -> None:
         """Check that the trainer's ranks can share the patches; Lightning calls this."""

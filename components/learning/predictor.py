@@ -28,7 +28,7 @@ class Predictor:
     """
 
     def __init__(self, model: Model, *, bf16: bool = False, device: str = "cpu") -> None:
-        self.bands = model.bands
+        self.path, self.bands = model.path, model.bands
         self.bf16 = bf16
         self.device = torch.device(device)
         self.scaling = scaling_of(model.statistics, model.bands, model.normalisation)
@@ -55,7 +55,7 @@ class Predictor:
             is in it as well: leave them out by the pixels.
 
         Raises:
-            GeoductError: another number of bands or of dimensions, or another type.
+            GeoductError: another number of bands or of dimensions, or another type; the network's answer is no number.
         """
         if pixels.ndim != 4 or pixels.shape[1] != len(self.bands) or pixels.dtype != np.uint16:
             raise GeoductError(
@@ -69,4 +69,9 @@ class Predictor:
             image[position] = torch.from_numpy(planar)
         logits = self.forward(image.to(self.device))
         result: NDArray[np.float32] = logits.float().cpu().numpy()
+        if not np.isfinite(result.sum(dtype=np.float64)):
+            raise GeoductError(
+                f"the model {self.path} answers with what is no number (NaN or infinite); it has to be trained anew"
+                + (", or asked with precision 32" if self.bf16 else "")
+            )
         return result

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from torchmetrics import Metric
 
 from components.artifacts.patchset import PatchSet, Split
+from components.errors import GeoductError
 from components.learning.balance import content
 
 Floats = NDArray[np.float64]
@@ -26,8 +27,16 @@ def held(patches: PatchSet, split: Split, min_fraction: float) -> NDArray[np.boo
     """Which classes the labelled patches of a split hold, (patch, class): those of at least this share of its pixels.
 
     The patches are those of `balance.labelled`, in that order; one whose classes all are below the share holds none.
+
+    Raises:
+        GeoductError: there are labelled patches, but none of them holds a class.
     """
     found: NDArray[np.bool_] = content(patches, split, "multilabel") >= min_fraction
+    if len(found) and not found.any():
+        raise GeoductError(
+            f"no patch of the {split} split of {patches.path} holds a class by a share of {min_fraction:g} of its "
+            "pixels or more; there is nothing to learn or to score, expected a smaller min_fraction"
+        )
     return found
 
 

@@ -38,8 +38,9 @@ FOLDER = "trial"
 
 
 def experiment_name(folder: Path, number: int) -> str:
-    """The name of a trial's experiment, after the folder of its sweep."""
-    return f"{re.sub(r'[^A-Za-z0-9_-]+', '-', folder.absolute().name)}-{number:05d}"
+    """The name of a trial's experiment, after the folder of its sweep, in letters that Git and DVC take."""
+    name = re.sub(r"[^A-Za-z0-9_-]+", "-", folder.resolve().name).lstrip("-")
+    return f"{name or 'sweep'}-{number:05d}"
 
 
 def record(study: Study, plan: Plan, folder: Path) -> str:

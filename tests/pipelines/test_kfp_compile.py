@@ -223,8 +223,11 @@ def test_what_a_pipeline_sets_itself_is_not_for_others_to_set() -> None:
     inference = PIPELINES["inference"]
     assert "acquire_ids" not in arguments(inference, {"acquire": {"ids": None}}, {})
     for params, overrides in (({"acquire": {"ids": ["a"]}}, {}), ({}, {"acquire.ids": "a"})):
-        with pytest.raises(GeoductError, match=r"pipeline inference sets acquire\.ids itself"):
+        with pytest.raises(GeoductError, match=r"pipeline inference sets acquire\.ids itself \(each branch acq"):
             arguments(inference, params, overrides)
+    two = {"composite": {"periods": ["2020-06-01/2020-08-31", "2023-06-01/2023-08-31"]}}
+    with pytest.raises(GeoductError, match=r"inference sets composite\.periods itself .* several periods maps their"):
+        arguments(inference, two, {})
 
 
 def test_what_is_set_goes_before_params_and_both_before_the_signature() -> None:

@@ -30,7 +30,7 @@ def test_only_the_values_are_written_anew() -> None:
     values = {"epochs": 7, "decoder": [16, 8], "workers": 2, "schedule": "onecycle", "seed": 1}
     assert change_section(WRITTEN, "train", values, "a.yaml") == (
         WRITTEN.replace("epochs: 20", "seed: 1\n  epochs: 7")
-        .replace("- 64\n  - 32", "[16, 8]")
+        .replace("- 64\n  - 32", "  [16, 8]")
         .replace("workers:", "workers: 2")
     )
 
@@ -55,6 +55,15 @@ def test_parameters_that_are_the_same_change_nothing() -> None:
     text = render(ROOT, "sample")
     for section in ("train", "finetune", "pretrain"):
         assert change_section(text, section, yaml.safe_load(text)[section], "a.yaml") == text
+
+
+@pytest.mark.parametrize(
+    "section",
+    ["train:\n  schedule: >-\n    onecycle\n  epochs: 2\n", "train: {epochs: &b 5, schedule: x, seed: *b}\n"],
+)
+def test_what_cannot_be_changed_by_itself_is_refused(section: str) -> None:
+    with pytest.raises(GeoductError, match=r"a\.yaml: section 'train' cannot be changed value by value"):
+        change_section(section, "train", {"schedule": "cosine", "epochs": 7, "warmup": 0.25}, "a.yaml")
 
 
 @pytest.mark.parametrize("section", ["label", "predict"])

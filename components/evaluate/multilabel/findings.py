@@ -31,6 +31,8 @@ KEPT_DECISIONS = 50_000
 """How many decisions the temperature is fitted on."""
 BADLY_CUT = 0.2
 """By how much the average precision of a class has to exceed its F1 for its threshold to be worth a sentence."""
+WELL_RANKED = 0.2
+"""How much of the way from chance to a perfect ranking makes the ranking a good one."""
 FALSE_ALARMS = 0.1
 """Share of the patches said to hold a class that has to be wrong to be worth a sentence."""
 FAR = 0.05
@@ -115,9 +117,11 @@ def _claimed(e: Evidence) -> Iterator[Finding]:
 
 
 def _thresholds(e: Evidence) -> Iterator[Finding]:
-    """A class that is ranked well and decided badly."""
+    """A class that is ranked well, which is more than as by chance, and decided badly."""
     each = e.judged.each
-    gap = np.where(each.present, each.ap - each.f1, 0)
+    chance = each.support / e.judged.samples  # the average precision of a ranking by lot
+    well = each.present & (each.ap - chance > WELL_RANKED * (1 - chance))
+    gap = np.where(well, each.ap - each.f1, 0)
     c = int(gap.argmax())
     if gap[c] < BADLY_CUT:
         return

@@ -75,11 +75,6 @@ class Judged:
         return int(self.bins.number.sum())
 
     @property
-    def errors(self) -> int:
-        """How many of them are wrong."""
-        return self.decisions - int(self.bins.correct.sum())
-
-    @property
     def mean_confidence(self) -> float:
         """Mean probability given to what was decided."""
         return float(self.bins.confidence.sum() / self.decisions)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from components.evaluate.bootstrap import FEW
 from components.evaluate.multilabel.findings import Evidence
-from components.evaluate.wording import count, percent, score, signed
+from components.evaluate.wording import count, percent, score, signed, whole_percent
 
 RESULTS = {"model": "Model", "logistic": "Logistic regressions", "majority": "Usual classes"}
 """Classifiers by the key under which they are kept, in the order in which they are shown."""
@@ -45,6 +45,6 @@ def summary(e: Evidence) -> str:
 def meaning(min_fraction: float) -> str:
     """What it is for a patch to hold a class."""
     return (
-        f" A patch is said to hold a class that covers {percent(min_fraction, 3 if min_fraction < 0.01 else 0)} of its "
+        f" A patch is said to hold a class that covers {whole_percent(min_fraction)} of its "
         "pixels or more in these labels: that is what was learned, and what is scored."
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -181,6 +182,24 @@ def test_a_ledger_is_of_no_use_to_other_scenes(tmp_path: Path) -> None:
     assert [item["id"] for item in cube.items] == ["c", "d"]
     assert (np.asarray(cube.array("reflectance")[0, 0]) == shot("c", 30).pixels["blue"]).all()
     cube.verify()
+
+
+def test_nothing_is_left_of_scenes_that_are_no_longer_there(tmp_path: Path) -> None:
+    """The first run has read two scenes and a part of a third; the second one finds only the first."""
+    catalog = write_catalog(tmp_path / "c", [shot("a", 0), shot("b", 10), shot("c", 20)])
+    (catalog / "c_swir16.tif").unlink()
+    with RangeServer(catalog) as server:
+        location, path = f"{server.url}/catalog.json", tmp_path / "scenes.zarr"
+        with pytest.raises(GeoductError, match=r"item c: asset 'swir16' .* HTTP 404"):
+            acquire(catalog=location, scenes=str(path), bands=BANDS, workers=1)
+        shutil.rmtree(catalog)
+        write_catalog(catalog, [shot("a", 0)])
+        for scenes in (path, tmp_path / "clean.zarr"):
+            acquire(catalog=location, scenes=str(scenes), bands=BANDS, workers=1)
+    cube = SceneCube.open(path)
+    cube.verify()
+    assert cube.digest == SceneCube.open(tmp_path / "clean.zarr").digest
+    assert [folder.name for folder in (path / "reflectance" / "c").iterdir()] == ["0"]
 
 
 def test_a_scene_that_fails_for_good_does_not_take_the_others_with_it(

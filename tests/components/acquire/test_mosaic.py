@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import errno
+import os
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from rasterio.warp import transform
 
 from components.acquire import acquire
-from components.artifacts.scenecube import SceneCube
+from components.artifacts.scenecube import SceneCube, create_scenecube
 from components.errors import GeoductError
 from tests.components.acquire.catalogs import EAST, NORTH, Shot, dn, write_catalog
 
@@ -71,12 +74,44 @@ def test_of_two_processings_the_newer_is_used_once(tmp_path: Path) -> None:
     ]
 
 
-def test_when_a_tile_cannot_be_read_its_neighbour_still_is(tmp_path: Path) -> None:
+def broken_west(folder: Path) -> tuple[Path, np.ndarray]:
+    """A catalog of two tiles of one day, the western one cut off, and the land."""
     land = dn((80, 200), 5)
     shots = [tile(WEST_ID, land[:, :120]), tile(EAST_ID, land[:, 80:], EAST + 800, -1000)]
-    catalog = write_catalog(tmp_path / "catalog", shots)
+    catalog = write_catalog(folder, shots)
     file = catalog / f"{WEST_ID}_blue.tif"
     file.write_bytes(file.read_bytes()[:3000])
+    return catalog, land
+
+
+def test_a_run_cut_off_after_a_tile_was_left_out_goes_on_with_its_neighbour(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    catalog, land = broken_west(tmp_path / "catalog")
+    given: dict[str, Any] = {"catalog": str(catalog), "bands": ("B02",), "on_missing": "skip"}
+
+    laid_out = []
+
+    def lay_out(*given: Any) -> None:
+        """The metadata are written before each of the two readings, and when all is read: there the disk is full."""
+        laid_out.append(given)
+        if len(laid_out) == 3:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        create_scenecube(*given)
+
+    with monkeypatch.context() as patched:
+        patched.setattr("components.acquire.cube.create_scenecube", lay_out)
+        with pytest.raises(GeoductError, match="the disk is full"):
+            acquire(scenes=str(tmp_path / "scenes.zarr"), **given)
+    acquire(scenes=str(tmp_path / "scenes.zarr"), **given)
+    acquire(scenes=str(tmp_path / "clean.zarr"), **given)
+    cube = SceneCube.open(tmp_path / "scenes.zarr")
+    assert (blue(cube)[0, :, 80:] == land[:, 80:]).all()
+    assert cube.digest == SceneCube.open(tmp_path / "clean.zarr").digest
+
+
+def test_when_a_tile_cannot_be_read_its_neighbour_still_is(tmp_path: Path) -> None:
+    catalog, land = broken_west(tmp_path / "catalog")
     with pytest.raises(GeoductError, match=f"item {WEST_ID}: asset 'blue' .* is truncated or damaged"):
         acquire(catalog=str(catalog), scenes=str(tmp_path / "scenes.zarr"), bands=("B02",))
     acquire(catalog=str(catalog), scenes=str(tmp_path / "scenes.zarr"), bands=("B02",), on_missing="skip")

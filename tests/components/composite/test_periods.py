@@ -90,6 +90,8 @@ def test_days_are_those_of_utc(tmp_path: Path) -> None:
         ([], "--periods is empty; expected one or more"),
         (["2021-06"], "--periods has '2021-06'; expected two days as START/END"),
         (["2021-06-01/2021-06-31"], "--periods has '2021-06-01/2021-06-31'; expected two days"),
+        (["2021-W24/2021-W34"], "--periods has '2021-W24/2021-W34'; expected two days as START/END"),
+        (["20210601/20210605"], "--periods has '20210601/20210605'; expected two days"),
         (["2021-06-01/.."], "--periods has '2021-06-01/..'; expected two days"),
         (["2021-06-05/2021-06-01"], "--periods has 2021-06-05/2021-06-01, which ends before it begins"),
         (["2021-06-01/2021-06-03", "2021-06-03/2021-06-05"], "2021-06-03/2021-06-05, which begins before the other"),

@@ -139,6 +139,14 @@ def test_patches_of_one_composite_are_one_frame(tmp_path: Path) -> None:
             {ARGS + "necks": NETWORK["necks"]},
             "effective_time_dim 1, .* 2 steps in time; expected effective_time_dim: 2",
         ),
+        (
+            {ARGS + "backbone_coords_encoding": []},
+            "date is given, but the backbone makes nothing of it; expected 'time'",
+        ),
+        (
+            {"data.init_args.coordinates": True},
+            "coordinates is given, but the backbone makes nothing of it; expected 'location' in .*, or no coordinates",
+        ),
         ({"data.init_args.bands": ["B04", "B08"]}, r"takes 3 bands .* gives 2 \(B04, B08\)"),
         (
             {
@@ -166,19 +174,25 @@ def test_what_a_yaml_says_twice_has_to_agree(
         build(read(file, ()), world, None, file)
 
 
-def test_a_backbone_without_time_takes_frames_one_by_one(world: PatchSet, tmp_path: Path) -> None:
-    change = {
-        ARGS[:-1]: {
-            "backbone": "timm_test_resnet",
-            "backbone_pretrained": False,
-            "backbone_in_chans": 3,
-            "backbone_use_temporal": True,
-            "backbone_out_indices": [0, 1, 2],
-            "decoder": "FCNDecoder",
-            "num_classes": 3,
-        },
-        "data.init_args.frames": 2,
+CONVOLUTIONAL = {
+    ARGS[:-1]: {
+        "backbone": "timm_test_resnet",
+        "backbone_pretrained": False,
+        "backbone_in_chans": 3,
+        "backbone_use_temporal": True,
+        "backbone_out_indices": [0, 1, 2],
+        "decoder": "FCNDecoder",
+        "num_classes": 3,
     }
+}
+PRITHVI = {ARGS + "backbone_use_temporal": True, ARGS + "backbone_temporal_pooling": "mean"}
+
+
+@pytest.mark.parametrize("change", [pytest.param(CONVOLUTIONAL, id="timm"), pytest.param(PRITHVI, id="prithvi")])
+def test_a_backbone_without_time_takes_frames_one_by_one(
+    world: PatchSet, tmp_path: Path, change: dict[str, Any]
+) -> None:
+    change = change | {"data.init_args.frames": 2}
     file = tiny(tmp_path / "run.yaml", change)
     assert build(read(file, ()), world, None, file).architecture.arguments["frames"] == 2
 
@@ -237,7 +251,7 @@ def test_pretrained_weights_of_one_frame_serve_several(world: PatchSet, tmp_path
     told = Pretraining("prithvi_eo_v2_tiny_tl", ("RED", "NIR_BROAD", "SWIR_1"), 32, Origin("tests"))
     write_weights(tmp_path / "weights", told, tensors)
     Weights(tmp_path / "weights").seal({})
-    file = tiny(tmp_path / "run.yaml", FRAMES | {ARGS + "backbone_coords_encoding": []})
+    file = tiny(tmp_path / "run.yaml", FRAMES | {ARGS + "backbone_coords_encoding": [], "data.init_args.date": None})
     plan = build(read(file, ()), world, Weights.open(tmp_path / "weights"), file)
     encoder = plan.learner.trained().state_dict()
     for name, values in tensors.items():

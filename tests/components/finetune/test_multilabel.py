@@ -104,12 +104,14 @@ def test_the_same_losses_as_terratorch_itself(
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        ({"model.init_args.loss": "ce"}, "loss is 'ce', which does not take each class .* expected one of bce, bal"),
-        ({"model.init_args.loss": None}, "loss is 'ce', which does not take each class"),
-        ({"model.init_args.loss": ["bce", "focal"]}, "loss is 'focal', which does not take"),
+        ({"model.init_args.loss": "ce"}, "loss is 'ce', by which sets .* expected bce"),
+        ({"model.init_args.loss": None}, "loss is 'ce', by which sets of classes"),
+        ({"model.init_args.loss": ["bce", "focal"]}, "loss is 'focal', by which sets of classes"),
+        ({"model.init_args.loss": {"bce": 1.0, "balanced_bce": 0.5}}, "loss is 'balanced_bce', by which sets"),
         ({"model.init_args.class_weights": [1.0, 2.0, 1.0]}, "class_weights is given, .* passes over; expected none"),
         ({"data.init_args.task": "classification"}, "'classification', but model.class_path learns multilabel"),
         ({"data.init_args.min_fraction": 0.0}, "min_fraction is 0.0; expected more than 0, at most 1"),
+        ({"data.init_args.min_fraction": 1.0}, "no patch of the train split .* by a share of 1 of its pixels or more"),
         ({"model.init_args.model_args.num_classes": 4}, "num_classes is 4, but the nomenclature of .* has 3 classes"),
         (
             {"trainer.callbacks": [{"class_path": "EarlyStopping", "init_args": {"monitor": "val_accuracy"}}]},
@@ -124,8 +126,9 @@ def test_a_mistake_is_named(world: PatchSet, tmp_path: Path, change: dict[str, A
     assert "\n" not in str(caught.value)
 
 
-def test_a_run_can_stop_early_by_either_score(world: PatchSet, tmp_path: Path) -> None:
-    stopping = {"class_path": "EarlyStopping", "init_args": {"monitor": "val_macro_ap", "mode": "max", "patience": 1}}
+@pytest.mark.parametrize("score", ["val_macro_f1", "val_macro_ap"])
+def test_a_run_can_stop_early_by_either_score(world: PatchSet, tmp_path: Path, score: str) -> None:
+    stopping = {"class_path": "EarlyStopping", "init_args": {"monitor": score, "mode": "max", "patience": 1}}
     changes = {"trainer.callbacks": [stopping], "model.init_args.lr": 1e-12, "trainer.max_epochs": 9}
     model = run(world, tmp_path / "m", **SETS, **changes)
     assert len(list(csv.DictReader((model.path / "history.csv").open()))) == 2

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import geopandas
 import numpy as np
 import pytest
 import torch
+from shapely.geometry import box
 
-from components.artifacts import Model
+from components.artifacts import Model, PatchSet
 from components.finetune import finetune
 from components.finetune.data import PatchSetDataModule
 from components.learning.networks import build, load_weights
@@ -42,3 +44,17 @@ def test_the_model_is_asked_with_the_middle_of_its_train_patches(tmp_path: Path,
     found = Predictor(model)(world.array("image")[:][world.indices("val")[:4]][:, stored])
     np.testing.assert_allclose(found, there if placed else nowhere, rtol=1e-4, atol=1e-4)
     assert not np.allclose(there, nowhere, rtol=1e-2, atol=1e-2)
+
+
+def test_patches_on_both_sides_of_the_antimeridian_have_their_middle_there(tmp_path: Path) -> None:
+    path = seasons(tmp_path / "patches").path
+    index = geopandas.read_parquet(path / "index.parquet")
+    wests = [814_000 + 6000 * (number % 2) for number in range(len(index))]  # Taveuni, Fiji, which 180° crosses
+    footprints = [box(west, 8_140_000, west + 320, 8_140_320) for west in wests]
+    index.set_geometry(footprints, crs="EPSG:32760").to_parquet(path / "index.parquet")
+    PatchSet(path).seal({})
+    world = PatchSet.open(path)
+    longitudes = world.index.geometry.centroid.to_crs("EPSG:4326").x
+    assert longitudes.min() < -179.9 and longitudes.max() > 179.9
+    data = PatchSetDataModule(world, task="segmentation", batch_size=4, bands=["B04@1"], coordinates=True)
+    assert data.place is not None and data.place[0] == pytest.approx(-16.8, abs=0.1) and abs(data.place[1]) > 179.9

@@ -86,3 +86,14 @@ def test_weights_that_do_not_fit_are_refused(tmp_path: Path) -> None:
     write_model(model.path, model.description, {**model.weights(), "stray": np.zeros(1, np.float32)})
     with pytest.raises(GeoductError, match=r"model\.safetensors has a tensor 'stray'"):
         Predictor(Model(model.path))
+
+
+def test_an_answer_that_is_no_number_is_told(tmp_path: Path) -> None:
+    model = model_of(tmp_path / "m")
+    predictor = Predictor(model)
+    with torch.no_grad():
+        next(predictor.network.parameters()).fill_(float("nan"))
+    with pytest.raises(
+        GeoductError, match=r"m answers with what is no number \(NaN or infinite\); it has to be trained"
+    ):
+        predictor(pixels())

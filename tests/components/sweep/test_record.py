@@ -140,6 +140,15 @@ def test_each_finished_trial_is_shown_with_its_parameters_and_its_score(project:
     assert changed["study-00000"]["train.epochs"] == "7" and "train.batch_size" not in changed["study-00000"]
 
 
+@pytest.mark.parametrize(("folder", "name"), [("étude", "tude"), ("-", "sweep")])
+def test_names_are_such_that_dvc_takes_them(project: Project, folder: str, name: str) -> None:
+    tried(FIRST, [0.5], TrialState.COMPLETE)
+    (project.path / "data" / "study").rename(project.path / "data" / folder)
+    record(folder)
+    assert f"{name}-00000" in shown(project)
+    project.run("dvc", "exp", "rename", f"{name}-00000", "kept")
+
+
 def test_a_second_call_adds_only_what_has_ended_since(project: Project, capsys: pytest.CaptureFixture[str]) -> None:
     tried(FIRST, [0.5], TrialState.COMPLETE)
     record()

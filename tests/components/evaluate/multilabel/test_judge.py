@@ -17,6 +17,7 @@ from components.evaluate.multilabel.examples import choose
 from components.evaluate.multilabel.findings import Evidence, findings
 from components.evaluate.multilabel.judge import SCORES, compare, judge, score_sets
 from components.evaluate.multilabel.measure import Measured
+from components.evaluate.multilabel.verdict import meaning
 from tests.makers import nomenclature
 
 CLASSES, BLOCKS, PATCHES = 4, 12, 240
@@ -77,7 +78,7 @@ def test_the_calibration_error_is_that_of_single_decisions() -> None:
     found = judge(measured(truth, model=np.full(truth.shape, np.log(9.0))), "model", np.ones((10, BLOCKS)), 0.9, 10)
     assert found.scores["ece"] == pytest.approx(abs((90 + 50) / 200 - 0.9), abs=1e-6)
     assert found.mean_confidence == pytest.approx(0.9)
-    assert (found.decisions, found.errors, found.samples) == (200, 60, 100)
+    assert (found.decisions, found.samples) == (200, 100)
 
 
 def test_a_resample_scores_as_if_its_blocks_were_there_as_often_as_drawn() -> None:
@@ -168,6 +169,15 @@ def test_findings_say_what_was_built_in() -> None:
     assert "It is rare in training" in rare and "3.3\u202f% of the train patches hold it (10)" in rare
 
 
+def test_a_class_that_is_ranked_by_lot_needs_no_threshold() -> None:
+    """Average precision by lot is the share of the patches, here seven in ten, and so well above an F1 of 0."""
+    truth, _ = random_answers()
+    logits = np.where(truth, 9.0, -9.0)
+    logits[:, 3] = -1 - np.random.default_rng(4).random(PATCHES)
+    said = said_of(truth, logits)
+    assert "Class 4 is missed most" in said and not any("threshold" in title for title in said)
+
+
 def test_a_block_that_is_worse_than_the_others_is_named() -> None:
     truth, _ = random_answers()
     made = measured(truth)
@@ -190,6 +200,11 @@ def test_a_gain_that_holds_nothing_is_told() -> None:
         "a regression that sees one set of band averages"
         in said["The gain over the logistic regression is not certain"]
     )
+
+
+@pytest.mark.parametrize(("share", "words"), [(0.015, "1.5"), (0.0004, "0.04"), (0.125, "12.5"), (0.1, "10")])
+def test_the_share_that_makes_a_patch_hold_a_class_is_told_as_it_is(share: float, words: str) -> None:
+    assert f"covers {words}\u202f% of its pixels or more" in meaning(share)
 
 
 def test_examples_are_the_surest_mistakes_and_the_least_sure_of_the_right() -> None:
