@@ -190,10 +190,13 @@ def test_two_ranks_learn_what_one_does_from_batches_of_twice_the_size(world: Pat
     for ranks, size in ((1, 24), (2, 12)):
         codes, said = finish(step(ranks, *command, str(tmp_path / str(ranks)), str(size)))
         assert codes == [0] * ranks, said
-    one, *two = (torch.load(tmp_path / name) for name in ("1/rank-0.pt", "2/rank-0.pt", "2/rank-1.pt"))
+    found = (torch.load(tmp_path / name) for name in ("1/rank-0.pt", "2/rank-0.pt", "2/rank-1.pt"))
+    (one, *two), (scores, *theirs) = zip(*found, strict=True)
     for name, tensor in one.items():
         assert torch.equal(two[0][name], two[1][name])
         torch.testing.assert_close(two[0][name], tensor, rtol=1e-4, atol=1e-5)
+    assert theirs[0] == theirs[1]
+    assert theirs[0] == [pytest.approx(row, abs=1e-3) for row in scores]
 
 
 def test_ranks_stop_after_the_same_batch_and_go_on(world: PatchSet, pair: Model, tmp_path: Path, stop: Path) -> None:
