@@ -20,18 +20,11 @@ from components.errors import STOPPED, GeoductError, Halted
 from components.learning.fitting import fit
 from components.train import train
 from tests import halting
-from tests.components.train.worlds import land, patchset
+from tests.components.train.worlds import LEARNER, land, patchset
 from tests.ports import free_port
 
 ROOT = Path(__file__).parents[3]
-SMALL: dict[str, Any] = {
-    "encoder": "tu-test_resnet",
-    "decoder": (16, 16, 8, 8, 8),
-    "epochs": 4,
-    "batch_size": 4,
-    "learning_rate": 5e-3,
-    "threads": 1,
-}
+SMALL: dict[str, Any] = {**LEARNER, "epochs": 4, "batch_size": 4}
 """Six batches an epoch for one rank, three for each of two."""
 
 
