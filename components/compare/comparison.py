@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
@@ -13,7 +12,7 @@ from components.compare.page import Blocks, Content, one_class, page
 from components.compare.pairing import pair
 from components.compare.pictures import LEGEND, choose, panels, show
 from components.compare.tables import metrics, write_tables
-from components.compare.verdict import accuracies, verdict
+from components.compare.verdict import accuracies
 from components.errors import GeoductError
 from components.evaluate import judge as judging
 from components.evaluate.bootstrap import draw
@@ -62,8 +61,6 @@ def write_comparison(baseline: Model, candidate: Model, patches: PatchSet, folde
     look = one_class("pixels" if baseline.task == "segmentation" else "patches")
     theirs, ours = (scores(tally.confusion) for tally in (paired.baseline, paired.candidate))
     blocks = Blocks(paired.blocks, paired.baseline.confusion.sum((1, 2)), theirs, ours)
-    folder.mkdir(parents=True, exist_ok=True)
-    write_tables(folder, found, judged, gains, each, patches.nomenclature, paired.outcomes, blocks, look)
     better, worse = choose(paired, settings.examples)
     content = Content(
         models=models,
@@ -80,24 +77,15 @@ def write_comparison(baseline: Model, candidate: Model, patches: PatchSet, folde
         panels=panels(paired, both[0]),
         who=LEGEND,
         metrics=found,
-        verdict=verdict(
-            judged,
-            gains,
-            each,
-            samples=total,
-            also=accuracies(judged, gains["accuracy"], look.unit),
-            names=patches.nomenclature.names,
-            unit=look.unit,
-            blocks=len(paired.blocks),
-            level=settings.level,
-            strangers=strangers(models, patches),
-        ),
+        also=accuracies(judged, gains["accuracy"], look.unit),
         better=show(*both, paired, better, *predict),
         worse=show(*both, paired, worse, *predict),
     )
+    write(folder, content)
+
+
+def write(folder: Path, content: Content) -> None:
+    """Write a Comparison's files into `folder`."""
+    folder.mkdir(parents=True, exist_ok=True)
+    write_tables(folder, content)
     (folder / PAGE).write_text(page(content), encoding="utf-8")
-
-
-def strangers(models: Mapping[str, Model], patches: PatchSet) -> list[str]:
-    """Which of the models were trained on another PatchSet."""
-    return [who for who, model in models.items() if model.description.patches != patches.digest]

@@ -9,12 +9,10 @@ from numpy.typing import NDArray
 
 from components.artifacts.model import Model
 from components.artifacts.patchset import PatchSet
-from components.artifacts.report import PAGE
-from components.compare.comparison import Settings, strangers
-from components.compare.page import Blocks, Content, Look, page
+from components.compare.comparison import Settings, write
+from components.compare.page import Blocks, Content, Look
 from components.compare.pairing import BASELINE, BOTH, CANDIDATE, NEITHER, OUTCOMES
-from components.compare.tables import metrics, write_tables
-from components.compare.verdict import verdict
+from components.compare.tables import metrics
 from components.errors import GeoductError
 from components.evaluate.bootstrap import draw
 from components.evaluate.examples import Example
@@ -85,8 +83,6 @@ def write_comparison(baseline: Model, candidate: Model, patches: PatchSet, folde
     alone = np.eye(len(measured.blocks))
     sides = [score_sets(measured, who, alone, bins=1)[0] for who in models]
     blocks = Blocks(measured.blocks, measured.sizes(), *sides)
-    folder.mkdir(parents=True, exist_ok=True)
-    write_tables(folder, found, judged, gains, each, patches.nomenclature, outcomes, blocks, LOOK)
     better, worse = choose(outcome, settings.examples)
     content = Content(
         models=models,
@@ -103,22 +99,11 @@ def write_comparison(baseline: Model, candidate: Model, patches: PatchSet, folde
         panels=panels(measured, outcome, both[0]),
         who=[*WHO.values()],
         metrics=found,
-        verdict=verdict(
-            judged,
-            gains,
-            each,
-            samples=len(numbers),
-            also=_precisions(judged, gains["macro_ap"]),
-            names=patches.nomenclature.names,
-            unit=LOOK.unit,
-            blocks=len(measured.blocks),
-            level=settings.level,
-            strangers=strangers(models, patches),
-        ),
+        also=_precisions(judged, gains["macro_ap"]),
         better=show(both[0], measured, better),
         worse=show(both[0], measured, worse),
     )
-    (folder / PAGE).write_text(page(content), encoding="utf-8")
+    write(folder, content)
 
 
 def measure(

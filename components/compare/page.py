@@ -16,10 +16,10 @@ from components.artifacts.model import Model
 from components.artifacts.patchset import PatchSet
 from components.compare.pairing import BASELINE, CANDIDATE
 from components.compare.pictures import WHO, Row, difference_chart
-from components.compare.verdict import Verdict
+from components.compare.verdict import verdict
 from components.evaluate import facts
 from components.evaluate.examples import Example
-from components.evaluate.frame import LESS_IS_BETTER
+from components.evaluate.frame import LESS_IS_BETTER, mood
 from components.evaluate.judge import Gain, Scored
 from components.evaluate.mosaic import Mosaic
 from components.evaluate.multilabel.verdict import meaning as meaning_of_sets
@@ -68,7 +68,7 @@ class Content:
     """All that the page shows. `models` and `judged` are by `baseline` and `candidate`; `gains` are candidate minus
     baseline by score, `each` those of classes; `metrics` is what `metrics.json` holds, `settings` the parameters.
     `outcomes` (class, outcome) counts who is right; `panels` are pictures of the area with captions, `who` names their
-    colours, and `mosaic` is their frame."""
+    colours, and `mosaic` is their frame. `also` is a sentence on another score than macro-F1, for the verdict."""
 
     models: Mapping[str, Model]
     patches: PatchSet
@@ -84,7 +84,7 @@ class Content:
     panels: Sequence[tuple[str, str]]
     who: Sequence[tuple[str, tuple[int, int, int]]]
     metrics: Mapping[str, Any]
-    verdict: Verdict
+    also: str
     better: list[Example]
     worse: list[Example]
 
@@ -97,6 +97,18 @@ def page(content: Content) -> str:
 def _context(c: Content) -> dict[str, Any]:
     name = c.patches.nomenclature.name
     task, least = c.models["baseline"].task, c.models["baseline"].min_fraction
+    said = verdict(
+        c.judged,
+        c.gains,
+        c.each,
+        samples=c.metrics["split"]["samples"],
+        also=c.also,
+        names=c.patches.nomenclature.names,
+        unit=c.look.unit,
+        blocks=len(c.blocks.names),
+        level=c.settings["level"],
+        strangers=[who for who, model in c.models.items() if model.description.patches != c.patches.digest],
+    )
     return {
         "title": f"{name}, {task}",
         "task": task,
@@ -106,9 +118,7 @@ def _context(c: Content) -> dict[str, Any]:
         "block_titles": list(c.look.of_blocks.values()),
         "split": c.settings["split"],
         "level": percent(c.settings["level"], 0),
-        "headline": c.verdict.headline,
-        "summary": c.verdict.summary,
-        "cautions": c.verdict.cautions,
+        **said._asdict(),
         "meaning": meaning(name) + ("" if least is None else meaning_of_sets(least)),
         "cards": _cards(c),
         "chart": svg(difference_chart(*_charted(c), list(c.look.of_classes.values()))),
@@ -137,11 +147,6 @@ def _span(gain: Gain) -> str:
     return f"{signed(gain.low)} to {signed(gain.high)}"
 
 
-def _mood(name: str, gain: Gain) -> str:
-    better = gain.value < 0 if name in LESS_IS_BETTER else gain.value > 0
-    return "open" if not gain.certain else "better" if better else "worse"
-
-
 def _sides(c: Content, name: str) -> list[float]:
     return [c.judged[who].scores[name] for who in ("baseline", "candidate")]
 
@@ -156,7 +161,7 @@ def _cards(c: Content) -> list[dict[str, Any]]:
             "value": signed(c.gains[name].value),
             "span": _span(c.gains[name]),
             "sides": " → ".join(map(score, _sides(c, name))),
-            "mood": _mood(name, c.gains[name]),
+            "mood": mood(name, c.gains[name]),
         }
         for name, about in c.look.headline.items()
     ]
@@ -187,7 +192,7 @@ def _scores(c: Content) -> list[dict[str, Any]]:
                 "title": c.look.titles[name] + (" (less is better)" if name in LESS_IS_BETTER else ""),
                 "sides": sides,
                 "difference": (signed(gain.value), _span(gain)),
-                "mood": _mood(name, gain),
+                "mood": mood(name, gain),
             }
         )
     return rows
@@ -206,7 +211,7 @@ def _classes(c: Content) -> list[dict[str, Any]]:
                     {
                         "sides": [score(float(getattr(c.judged[w].each, s)[i])) for w in ("baseline", "candidate")],
                         "difference": (signed(c.each[s][i].value), _span(c.each[s][i])),
-                        "mood": _mood(s, c.each[s][i]),
+                        "mood": mood(s, c.each[s][i]),
                     }
                     for s in c.look.of_classes
                 ],

@@ -10,9 +10,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from components.artifacts.nomenclature import Nomenclature
 from components.artifacts.report import METRICS
-from components.compare.page import Blocks, Look
+from components.compare.page import Content, Look
 from components.compare.pairing import OUTCOMES
 from components.evaluate.judge import Gain, Scored
 from components.evaluate.tables import rounded, write_csv
@@ -37,32 +36,23 @@ def metrics(
     }
 
 
-def write_tables(
-    folder: Path,
-    found: Mapping[str, Any],
-    judged: Mapping[str, Scored],
-    gains: Mapping[str, Gain],
-    each: Mapping[str, Sequence[Gain]],
-    nomenclature: Nomenclature,
-    outcomes: NDArray[np.int64],
-    blocks: Blocks,
-    look: Look,
-) -> None:
-    """Write `metrics.json`, which is `found`, and the CSVs into `folder`.
+def write_tables(folder: Path, content: Content) -> None:
+    """Write `metrics.json` and the CSVs into `folder`.
 
     Of a class the scores that the page shows; the others are in each model's own Report.
     """
-    (folder / METRICS).write_text(json.dumps(found, indent=1) + "\n")
-    baseline, candidate = judged["baseline"], judged["candidate"]
+    c, look, blocks = content, content.look, content.blocks
+    (folder / METRICS).write_text(json.dumps(c.metrics, indent=1) + "\n")
+    baseline, candidate = c.judged["baseline"], c.judged["candidate"]
     write_csv(
         folder / "scores.csv",
         ("score", "baseline", "candidate", "difference", "low", "high"),
         (
             (name, *(rounded(v) for v in (baseline.scores[name], candidate.scores[name], *gain)))
-            for name, gain in gains.items()
+            for name, gain in c.gains.items()
         ),
     )
-    names = list(enumerate(zip(nomenclature.codes, nomenclature.names, strict=True)))
+    names = list(enumerate(zip(c.patches.nomenclature.codes, c.patches.nomenclature.names, strict=True)))
     columns = (
         f"{score}_{what}"
         for score in look.of_classes
@@ -72,15 +62,15 @@ def write_tables(
         folder / "per_class.csv",
         ("code", "name", "support", *columns),
         (
-            (*name, int(baseline.each.support[c]), *_class_row(c, baseline, candidate, each, look))
-            for c, name in names
-            if baseline.each.present[c]
+            (*name, int(baseline.each.support[i]), *_class_row(i, baseline, candidate, c.each, look))
+            for i, name in names
+            if baseline.each.present[i]
         ),
     )
     write_csv(
         folder / "outcomes.csv",
         ("code", "name", *OUTCOMES),
-        ((*name, *map(int, outcomes[c])) for c, name in names if baseline.each.present[c]),
+        ((*name, *map(int, c.outcomes[i])) for i, name in names if baseline.each.present[i]),
     )
     sides = (blocks.baseline, blocks.candidate)
     write_csv(
@@ -94,10 +84,10 @@ def write_tables(
 
 
 def _class_row(
-    c: int, baseline: Scored, candidate: Scored, each: Mapping[str, Sequence[Gain]], look: Look
+    i: int, baseline: Scored, candidate: Scored, each: Mapping[str, Sequence[Gain]], look: Look
 ) -> list[float]:
     row: list[float] = []
     for score in look.of_classes:
-        sides = [float(np.asarray(getattr(side.each, score))[c]) for side in (baseline, candidate)]
-        row += [rounded(v) for v in (*sides, *each[score][c])]
+        sides = [float(np.asarray(getattr(side.each, score))[i]) for side in (baseline, candidate)]
+        row += [rounded(v) for v in (*sides, *each[score][i])]
     return row

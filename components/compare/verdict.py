@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from components.evaluate.bootstrap import FEW
 from components.evaluate.judge import Gain, Scored
-from components.evaluate.wording import count, listing, percent, score, signed
+from components.evaluate.wording import held_out, listing, percent, score, signed
 
 
 class Verdict(NamedTuple):
@@ -85,9 +85,8 @@ def _summary(
     f1 = gains["macro_f1"]
     held = "leaves out 0" if f1.certain else "holds 0: it may be chance"
     return (
-        f"On {blocks} held-out block{'s' if blocks > 1 else ''} ({count(samples)} labelled {unit}) the "
-        f"candidate has a macro-F1 of {score(candidate.scores['macro_f1'])} and the baseline of "
-        f"{score(baseline.scores['macro_f1'])}. The difference is {signed(f1.value)}, and its "
+        f"{held_out(blocks, samples, unit)} the candidate has a macro-F1 of {score(candidate.scores['macro_f1'])} and "
+        f"the baseline of {score(baseline.scores['macro_f1'])}. The difference is {signed(f1.value)}, and its "
         f"{percent(level, 0)} interval, {signed(f1.low)} to {signed(f1.high)}, {held}."
     )
 

@@ -2,24 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from components.artifacts.model import Model
-from components.artifacts.patchset import PatchSet
 from components.evaluate import facts, frame
 from components.evaluate.charts import reliability_chart
-from components.evaluate.examples import Example
-from components.evaluate.findings import Evidence, Finding
+from components.evaluate.findings import Evidence
 from components.evaluate.judge import Judged
 from components.evaluate.metrics import scores
 from components.evaluate.mosaic import RIGHT, UNSCORED, WRONG
 from components.evaluate.pictures import RAMP, jpeg, png, score_plan, svg
-from components.evaluate.verdict import headline, meaning, ordered, summary
+from components.evaluate.verdict import RESULTS, headline, meaning, summary
 from components.evaluate.wording import count, listing, percent, score
 from components.pages import render
 
@@ -48,21 +43,7 @@ SUREST = 0.1
 WIDE = 16
 """With more classes than this the confusion matrix is set small and without counts."""
 
-
-@dataclass(frozen=True)
-class Content:
-    """All that the page shows. `metrics` is what `metrics.json` holds; `settings` the component's parameters."""
-
-    model: Model
-    patches: PatchSet
-    settings: Mapping[str, Any]
-    evidence: Evidence
-    judged: dict[str, Judged]
-    metrics: Mapping[str, Any]
-    findings: list[Finding]
-    mistakes: list[Example]
-    unsure: list[Example]
-    fitted_on: int
+Content = frame.Content[Evidence, Judged]
 
 
 def page(content: Content) -> str:
@@ -73,23 +54,15 @@ def page(content: Content) -> str:
 def _context(c: Content) -> dict[str, Any]:
     e = c.evidence
     model = c.judged["model"]
-    shown = [(name, each) for _, name, each in ordered(c.judged)]
-    gains = [e.gains[key] for key, _, _ in ordered(c.judged)[1:]]
     return {
-        **frame.surroundings(c.model, c.patches, c.settings, e.measured.numbers, e.history),
-        "title": f"{c.patches.nomenclature.name}, {c.model.task}",
-        "task": c.model.task,
+        **frame.surroundings(c, e.measured.numbers, e.history),
+        **frame.scores(c, e.gains, HEADLINE, TITLES, RESULTS, ("accuracy", "macro_f1", "miou")),
         "unit": e.unit,
         "level": percent(e.level, 0),
-        "headline": headline(e),
+        "headline": headline(e.gains, "a logistic regression", "the majority class"),
         "summary": summary(e),
         "meaning": meaning(c.patches.nomenclature.name),
-        "cards": frame.cards(HEADLINE, TITLES, model, c.metrics["model"], e.gains["logistic"]),
-        "comparison": frame.comparison(TITLES, shown, gains),
-        "interval_chart": frame.intervals(("accuracy", "macro_f1", "miou"), TITLES, shown),
-        "fitted_on": count(c.fitted_on),
         "map": _map(c),
-        "findings": c.findings,
         "classes": _classes(c),
         "absent": listing([c.patches.nomenclature.names[i] for i in np.flatnonzero(~model.each.present)]),
         "matrix": _matrix(c),
@@ -97,8 +70,6 @@ def _context(c: Content) -> dict[str, Any]:
         "mean_confidence": percent(model.mean_confidence),
         "surest": _surest(c),
         "accuracy": percent(model.scores["accuracy"]),
-        "mistakes": c.mistakes,
-        "unsure": c.unsure,
         "examples_legend": _legend(c),
         "agreement": _agreement(),
         "blocks": _blocks(c),

@@ -2,39 +2,56 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from components.evaluate.bootstrap import FEW
 from components.evaluate.findings import Evidence
-from components.evaluate.judge import Judged
-from components.evaluate.wording import count, percent, score, signed
+from components.evaluate.judge import Gain
+from components.evaluate.wording import held_out, percent, score, signed
+
+Gains = Mapping[str, Mapping[str, Gain]]
+"""The model's over each baseline, by score."""
 
 
-def headline(e: Evidence) -> str:
-    """One line: whether the model beats both baselines, by macro-F1."""
-    logistic, majority = e.gains["logistic"]["macro_f1"], e.gains["majority"]["macro_f1"]
-    if logistic.low > 0 and majority.low > 0:
+def headline(gains: Gains, logistic: str, majority: str) -> str:
+    """One line: whether the model beats both baselines, by macro-F1; `logistic` and `majority` are what these are."""
+    regression, usual = gains["logistic"]["macro_f1"], gains["majority"]["macro_f1"]
+    if regression.low > 0 and usual.low > 0:
         return "Better than both baselines"
-    if logistic.high < 0 or majority.high < 0:
+    if regression.high < 0 or usual.high < 0:
         return "Worse than a baseline"
-    if majority.low > 0:
-        return "Better than the majority class, not certainly better than a logistic regression"
+    if usual.low > 0:
+        return f"Better than {majority}, not certainly better than {logistic}"
     return "Not certainly better than a baseline"
+
+
+def paragraph(blocks: int, samples: int, unit: str, said: str, gains: Gains, logistic: str, majority: str) -> str:
+    """The verdict with its numbers: what was scored, what is `said` of the model, and its gains over `logistic` and
+    over always doing as `majority`."""
+    regression, usual = gains["logistic"]["macro_f1"], gains["majority"]["macro_f1"]
+    rough = f" With {blocks} blocks the intervals are rough." if blocks < FEW else ""
+    rough = " One block tells nothing of how far the score would vary." if blocks == 1 else rough
+    return (
+        f"{held_out(blocks, samples, unit)} the model {said} In macro-F1 that is {signed(regression.value)} against "
+        f"{logistic} ({signed(regression.low)} to {signed(regression.high)}) and {signed(usual.value)} against always "
+        f"{majority} ({signed(usual.low)} to {signed(usual.high)}).{rough}"
+    )
 
 
 def summary(e: Evidence) -> str:
     """The verdict with its numbers."""
-    judged, level = e.judged, percent(e.level, 0)
+    judged = e.judged
     accuracy, f1 = judged.intervals["accuracy"], judged.intervals["macro_f1"]
-    logistic, majority = e.gains["logistic"]["macro_f1"], e.gains["majority"]["macro_f1"]
-    blocks = len(e.measured.blocks)
-    rough = f" With {blocks} blocks the intervals are rough." if blocks < FEW else ""
-    rough = " One block tells nothing of how far the score would vary." if blocks == 1 else rough
-    return (
-        f"On {blocks} held-out block{'s' if blocks > 1 else ''} ({count(judged.samples)} labelled {e.unit}) the model "
-        f"is right on {percent(judged.scores['accuracy'])} of the {e.unit} ({level} interval {percent(accuracy.low)} "
-        f"to {percent(accuracy.high)}), with a macro-F1 of {score(judged.scores['macro_f1'])} ({score(f1.low)} to "
-        f"{score(f1.high)}). In macro-F1 that is {signed(logistic.value)} against a logistic regression "
-        f"({signed(logistic.low)} to {signed(logistic.high)}) and {signed(majority.value)} against always saying the "
-        f"majority class ({signed(majority.low)} to {signed(majority.high)}).{rough}"
+    return paragraph(
+        len(e.measured.blocks),
+        judged.samples,
+        e.unit,
+        f"is right on {percent(judged.scores['accuracy'])} of the {e.unit} ({percent(e.level, 0)} interval "
+        f"{percent(accuracy.low)} to {percent(accuracy.high)}), with a macro-F1 of {score(judged.scores['macro_f1'])} "
+        f"({score(f1.low)} to {score(f1.high)}).",
+        e.gains,
+        "a logistic regression",
+        "saying the majority class",
     )
 
 
@@ -72,8 +89,3 @@ def meaning(nomenclature: str) -> str:
 
 RESULTS = {"model": "Model", "logistic": "Logistic regression", "majority": "Majority class"}
 """Classifiers by the key under which they are kept, in the order in which they are shown."""
-
-
-def ordered(judged: dict[str, Judged]) -> list[tuple[str, str, Judged]]:
-    """Key, name and judgement of each classifier, in the order in which they are shown."""
-    return [(key, name, judged[key]) for key, name in RESULTS.items()]

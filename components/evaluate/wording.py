@@ -30,6 +30,11 @@ def count(number: int) -> str:
     return f"{number:,}".replace(",", "\u202f")
 
 
+def held_out(blocks: int, samples: int, unit: str) -> str:
+    """What was scored: `On 12 held-out blocks (2 304 labelled pixels)`."""
+    return f"On {blocks} held-out block{'s' if blocks > 1 else ''} ({count(samples)} labelled {unit})"
+
+
 def listing(words: Sequence[str]) -> str:
     """Words in a row: `a, b and c`."""
     return " and ".join(filter(None, [", ".join(words[:-1]), *words[-1:]]))

@@ -14,7 +14,7 @@ import torch
 from lightning import LightningModule
 from torch import nn
 from torchmetrics import MeanMetric, Metric
-from torchmetrics.classification import MulticlassConfusionMatrix
+from torchmetrics.functional.classification import multiclass_confusion_matrix
 
 from components.artifacts.nomenclature import IGNORE
 from components.errors import GeoductError
@@ -31,15 +31,29 @@ def macro_f1(confusion: torch.Tensor) -> float:
     return float(f1.mean()) if len(f1) else 0.0
 
 
-class ConfusionScores(MulticlassConfusionMatrix):
-    """Macro-F1 and accuracy of the answers so far, by the names that they have in a history."""
+class ConfusionScores(Metric):
+    """Macro-F1 and accuracy of the answers so far, by the names that they have in a history.
 
-    def compute(self) -> dict[str, float]:  # type: ignore[override]  # torchmetrics lets a metric be of any type
+    `update` takes logits (n, class, …) and truth (n, …), class indices of which those that are `IGNORE` do not count.
+    """
+
+    full_state_update = False
+    confusion: torch.Tensor
+
+    def __init__(self, classes: int) -> None:
+        super().__init__()
+        self.classes = classes
+        self.add_state("confusion", default=torch.zeros(classes, classes, dtype=torch.long), dist_reduce_fx="sum")
+
+    def update(self, logits: torch.Tensor, truth: torch.Tensor) -> None:
+        """Count the answers of a batch."""
+        self.confusion += multiclass_confusion_matrix(logits, truth, self.classes, ignore_index=IGNORE)
+
+    def compute(self) -> dict[str, float]:
         """The scores of all answers."""
-        confusion = super().compute()
         return {
-            "val_macro_f1": macro_f1(confusion),
-            "val_accuracy": float(confusion.diagonal().sum() / confusion.sum().clamp(min=1)),
+            "val_macro_f1": macro_f1(self.confusion),
+            "val_accuracy": float(self.confusion.diagonal().sum() / self.confusion.sum().clamp(min=1)),
         }
 
 
@@ -94,7 +108,7 @@ class Learner(LightningModule):
 
     def scoring(self, classes: int) -> Metric:
         """What gathers the answers on the val split, `(logits, truth)`, and computes scores by name."""
-        return ConfusionScores(classes, ignore_index=IGNORE)
+        return ConfusionScores(classes)
 
     def on_train_epoch_start(self) -> None:
         # Order, turns and dropout follow from numbers alone: a run that resumes needs no generator's state.

@@ -44,6 +44,18 @@ class Fault:
         return str(self.status) if self.kind == "status" else self.kind
 
 
+WAYS = {
+    "429": Fault("status", 429),
+    "503": Fault("status", 503),
+    "reset": Fault("reset"),
+    "truncated": Fault("truncated"),
+    "too-long": Fault("too-long"),
+    "stalled": Fault("stalled"),
+    "latency": Fault("latency", seconds=0.02),
+}
+"""Every way to fail, by name; what is only late is so by little."""
+
+
 @dataclass(frozen=True)
 class Asked:
     """A request: its method, path with query, range, and how many times the very same was asked before."""

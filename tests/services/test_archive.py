@@ -23,7 +23,7 @@ from components.search.catalog import find
 from components.search.query import Query
 from components.simulate import simulate
 from tests.services.archive_services import COLLECTION, publish, upload
-from tests.services.faulty_proxy import Asked, Fault, FaultyProxy, share
+from tests.services.faulty_proxy import WAYS, Asked, Fault, FaultyProxy, share
 
 pytestmark = pytest.mark.services
 
@@ -91,17 +91,6 @@ def test_the_api_finds_what_the_static_catalog_holds(api: str, archive: Path, pa
 
 def test_the_same_bytes_through_api_and_bucket_as_from_the_disk(api: str, near: SceneCube, tmp_path: Path) -> None:
     assert run(api, tmp_path).digest == near.digest
-
-
-WAYS = {
-    "429": Fault("status", 429),
-    "503": Fault("status", 503),
-    "reset": Fault("reset"),
-    "truncated": Fault("truncated"),
-    "too-long": Fault("too-long"),
-    "stalled": Fault("stalled"),
-    "latency": Fault("latency", seconds=0.02),
-}
 
 
 @pytest.mark.parametrize("way", [*WAYS, "all"])

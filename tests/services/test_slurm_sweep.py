@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import csv
-from pathlib import Path
-
 import pytest
 import yaml
 
 from tests.components.train.worlds import land, patchset
 from tests.services.cluster import User
+from tests.tables import rows
 
 pytestmark = [pytest.mark.services, pytest.mark.slow]
 
@@ -30,12 +28,6 @@ def submitted(user: User, *words: str) -> str:
     log = "".join(file.read_text() for file in sorted(user.project.glob("log-*")))
     assert done.returncode == 0, done.stderr + log
     return log
-
-
-def rows(file: Path) -> list[dict[str, str]]:
-    """The rows of a CSV."""
-    with file.open() as table:
-        return list(csv.DictReader(table))
 
 
 def test_the_workers_of_an_array_share_the_trials(user: User) -> None:

@@ -2,25 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from components.artifacts.model import Model
-from components.artifacts.patchset import PatchSet
 from components.evaluate import facts, frame
 from components.evaluate.charts import reliability_chart
-from components.evaluate.examples import Example
-from components.evaluate.findings import Finding
 from components.evaluate.mosaic import colour
 from components.evaluate.multilabel.findings import Evidence
 from components.evaluate.multilabel.judge import Judged
-from components.evaluate.multilabel.verdict import RESULTS, headline, meaning, summary
+from components.evaluate.multilabel.verdict import RESULTS, meaning, summary
 from components.evaluate.page import SHOWN_BLOCKS
 from components.evaluate.pictures import RAMP, jpeg, png, score_plan, svg
+from components.evaluate.verdict import headline
 from components.evaluate.verdict import meaning as meaning_of_labels
 from components.evaluate.wording import count, listing, percent, score
 from components.pages import render
@@ -46,21 +41,7 @@ HEADLINE = {
 MOST_ERRORS = 3
 """Patches with so many wrong decisions or more are counted together."""
 
-
-@dataclass(frozen=True)
-class Content:
-    """All that the page shows. `metrics` is what `metrics.json` holds; `settings` the component's parameters."""
-
-    model: Model
-    patches: PatchSet
-    settings: Mapping[str, Any]
-    evidence: Evidence
-    judged: dict[str, Judged]
-    metrics: Mapping[str, Any]
-    findings: list[Finding]
-    mistakes: list[Example]
-    unsure: list[Example]
-    fitted_on: int
+Content = frame.Content[Evidence, Judged]
 
 
 def page(content: Content) -> str:
@@ -70,26 +51,18 @@ def page(content: Content) -> str:
 
 def _context(c: Content) -> dict[str, Any]:
     e, model = c.evidence, c.judged["model"]
-    shown = [(name, c.judged[who]) for who, name in RESULTS.items()]
-    gains = [e.gains[who] for who in list(RESULTS)[1:]]
     names = c.patches.nomenclature.names
     share = e.train / e.train_patches
     assert c.model.min_fraction is not None
     return {
-        **frame.surroundings(c.model, c.patches, c.settings, e.measured.numbers, e.history),
-        "title": f"{c.patches.nomenclature.name}, {c.model.task}",
-        "task": c.model.task,
+        **frame.surroundings(c, e.measured.numbers, e.history),
+        **frame.scores(c, e.gains, HEADLINE, TITLES, RESULTS, ("macro_f1", "macro_ap", "subset_accuracy")),
         "unit": "patches",
         "level": percent(e.level, 0),
-        "headline": headline(e),
+        "headline": headline(e.gains, "logistic regressions", "the usual classes"),
         "summary": summary(e),
         "meaning": meaning_of_labels(c.patches.nomenclature.name) + meaning(c.model.min_fraction),
-        "cards": frame.cards(HEADLINE, TITLES, model, c.metrics["model"], e.gains["logistic"]),
-        "comparison": frame.comparison(TITLES, shown, gains),
-        "interval_chart": frame.intervals(("macro_f1", "macro_ap", "subset_accuracy"), TITLES, shown),
-        "fitted_on": count(c.fitted_on),
         "usual": listing([names[i] for i in np.flatnonzero(c.evidence.measured.said("majority").all(0))]),
-        "findings": c.findings,
         "map": _map(c),
         "legend_entries": [
             (k.colour, k.name) for k, there in zip(c.patches.nomenclature, _seen(model), strict=True) if there
@@ -107,8 +80,6 @@ def _context(c: Content) -> dict[str, Any]:
         "mean_confidence": percent(model.mean_confidence),
         "right": percent(1 - model.scores["hamming_loss"]),
         "decisions": count(model.decisions),
-        "mistakes": c.mistakes,
-        "unsure": c.unsure,
         "blocks": _blocks(c),
         "ramp": ", ".join(RAMP),
     }

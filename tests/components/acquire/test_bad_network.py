@@ -18,7 +18,7 @@ from components.artifacts.scenecube import SceneCube
 from components.errors import GeoductError
 from components.remote import client
 from tests.components.acquire.catalogs import Shot, dn, write_catalog
-from tests.services.faulty_proxy import Asked, Fault, FaultyProxy, Script, always, share
+from tests.services.faulty_proxy import WAYS, Asked, Fault, FaultyProxy, Script, always, share
 from tests.services.range_server import RangeServer
 
 BANDS = ("blue", "red", "swir16")
@@ -65,17 +65,6 @@ def run(proxy: FaultyProxy, folder: Path, **parameters: object) -> SceneCube:
 def scenes_read(proxy: FaultyProxy) -> set[str]:
     """Ids of the scenes whose pixels were asked for."""
     return {asked.path[1] for asked, _ in proxy.log if asked.path.endswith(".tif")}
-
-
-WAYS = {
-    "429": Fault("status", 429),
-    "503": Fault("status", 503),
-    "reset": Fault("reset"),
-    "truncated": Fault("truncated"),
-    "too-long": Fault("too-long"),
-    "stalled": Fault("stalled"),
-    "latency": Fault("latency", seconds=0.02),
-}
 
 
 @pytest.mark.parametrize("way", [*WAYS, "all"])

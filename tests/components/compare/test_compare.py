@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import re
 import shutil
 from collections.abc import Iterator
@@ -15,12 +14,13 @@ import torch
 from torch import nn
 
 from components.artifacts import Comparison, Model, PatchSet, Report
-from components.artifacts.model import Architecture, Description, write_model
+from components.artifacts.model import Architecture
 from components.compare import compare
 from components.errors import GeoductError
 from components.evaluate import evaluate
 from components.learning import networks
 from tests.components.evaluate import scenes
+from tests.tables import rows
 
 CLASSES = 4
 FAST: dict[str, Any] = {"bootstrap": 200, "examples": 2}
@@ -41,31 +41,9 @@ class NearestSpectrum(nn.Module):
 
 def spectral(path: Path, patches: PatchSet, *, task: str = "segmentation", lost: tuple[str, ...] = ()) -> Model:
     """A sealed Model that knows the true spectra; of the bands `lost` it makes nothing."""
-    bands = scenes.BANDS
-    statistics = {band: patches.statistics[band] for band in bands}
-    mean, std = (np.array([statistics[band][name] for band in bands]) for name in ("mean", "std"))
-    centres = (scenes.SPECTRA[:CLASSES] - mean) / std
-    centres[:, [bands.index(band) for band in lost]] = 0
-    # The squared distance to a centre c is |x|² - 2 c·x + |c|²; |x|² is the same for all.
-    weights = {
-        "linear.weight": (2 * centres)[:, :, None, None].astype(np.float32),
-        "linear.bias": -(centres**2).sum(1).astype(np.float32),
-    }
-    description = Description(
-        task=task,
-        architecture=Architecture(
-            "nearest", {"bands": len(bands), "classes": CLASSES, "pooled": task == "classification"}
-        ),
-        bands=bands,
-        statistics=statistics,
-        normalisation="standardise",
-        nomenclature=patches.nomenclature,
-        size=patches.size,
-        patches=patches.digest,
-    )
-    write_model(path, description, weights)
-    Model(path).seal({"component": "test"})
-    return Model.open(path)
+    arguments = {"bands": len(scenes.BANDS), "classes": CLASSES, "pooled": task == "classification"}
+    weights = scenes.nearest(patches, CLASSES, lost)
+    return scenes.model(path, patches, task=task, architecture=Architecture("nearest", arguments), weights=weights)
 
 
 @pytest.fixture(scope="module")
@@ -88,11 +66,6 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         yield here
 
 
-def rows(path: Path) -> list[dict[str, str]]:
-    with path.open(newline="") as file:
-        return list(csv.DictReader(file))
-
-
 def heading(comparison: Comparison) -> str:
     found = re.search(r"<h1>(.*?)</h1>", comparison.page.read_text())
     assert found
@@ -112,21 +85,9 @@ def test_what_is_better_by_construction_is_found_better(folder: Path) -> None:
 
 def test_a_transformer_of_terratorch_is_compared_like_any_other(folder: Path, tmp_path: Path) -> None:
     patches = PatchSet.open(folder / "patches.zarr")
-    architecture = scenes.transformer(patches.size, classes=CLASSES)
-    description = Description(
-        task="segmentation",
-        architecture=architecture,
-        bands=scenes.BANDS,
-        statistics=patches.statistics,
-        normalisation="standardise",
-        nomenclature=patches.nomenclature,
-        size=patches.size,
-        patches=patches.digest,
-    )
     exactness = torch.get_float32_matmul_precision()
-    write_model(tmp_path / "random", description, networks.weights_of(networks.build(architecture)))
+    scenes.model(tmp_path / "random", patches, architecture=scenes.transformer(patches.size, classes=CLASSES))
     assert torch.get_float32_matmul_precision() == exactness
-    Model(tmp_path / "random").seal({"component": "test"})
     compare(folder / "good-segmentation", tmp_path / "random", patches, tmp_path / "out", **FAST)
     found = Comparison.open(tmp_path / "out")
     assert heading(found) == "The baseline is better than the candidate"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,13 +14,14 @@ from sklearn.metrics import average_precision_score, f1_score
 from torch import nn
 
 from components.artifacts import Comparison, Model, PatchSet
-from components.artifacts.model import Architecture, Description, write_model
+from components.artifacts.model import Architecture
 from components.compare import compare
 from components.errors import GeoductError
 from components.evaluate import evaluate
 from components.learning import networks
 from components.learning.predictor import Predictor
 from tests.components.evaluate import scenes
+from tests.tables import rows
 
 CLASSES, LEAST = 4, 0.1
 FAST: dict[str, Any] = {"bootstrap": 200, "examples": 2}
@@ -43,28 +43,14 @@ def spectral(
     path: Path, patches: PatchSet, *, lost: tuple[str, ...] = (), least: float = LEAST, task: str = "multilabel"
 ) -> Model:
     """A sealed Model that knows the true spectra; of the bands `lost` it makes nothing."""
-    statistics = {band: patches.statistics[band] for band in scenes.BANDS}
-    mean, std = (np.array([statistics[band][name] for band in scenes.BANDS]) for name in ("mean", "std"))
-    centres = (scenes.SPECTRA[:CLASSES] - mean) / std
-    centres[:, [scenes.BANDS.index(band) for band in lost]] = 0
-    weights = {
-        "linear.weight": (2 * centres)[:, :, None, None].astype(np.float32),
-        "linear.bias": -(centres**2).sum(1).astype(np.float32),
-    }
-    description = Description(
+    return scenes.model(
+        path,
+        patches,
         task=task,
         architecture=Architecture("share", {"bands": len(scenes.BANDS), "classes": CLASSES, "least": least}),
-        bands=scenes.BANDS,
-        statistics=statistics,
-        normalisation="standardise",
-        nomenclature=patches.nomenclature,
-        size=patches.size,
-        patches=patches.digest,
+        weights=scenes.nearest(patches, CLASSES, lost),
         min_fraction=least if task == "multilabel" else None,
     )
-    write_model(path, description, weights)
-    Model(path).seal({"component": "test"})
-    return Model.open(path)
 
 
 @pytest.fixture(scope="module")
@@ -116,9 +102,8 @@ def test_the_better_model_is_found_better_by_scores_that_are_scikit_learns(folde
 def test_outcomes_are_counted_a_decision_at_a_time(folder: Path) -> None:
     truth, poor, good = answers(folder)
     theirs, ours = (poor > 0) == truth, (good > 0) == truth
-    with (folder / "found" / "outcomes.csv").open(newline="") as file:
-        rows = list(csv.DictReader(file))
-    assert [int(r["candidate"]) for r in rows] == (ours & ~theirs).sum(0)[truth.any(0)].tolist()
+    listed = rows(folder / "found" / "outcomes.csv")
+    assert [int(r["candidate"]) for r in listed] == (ours & ~theirs).sum(0)[truth.any(0)].tolist()
     outcomes = Comparison.open(folder / "found").metrics["outcomes"]
     assert outcomes["both"] == pytest.approx((ours & theirs).mean(), abs=1e-6)
     assert outcomes["baseline"] == pytest.approx((theirs & ~ours).mean(), abs=1e-6)

@@ -111,17 +111,18 @@ def model(
     task: str = "segmentation",
     bands: tuple[str, ...] = BANDS,
     names: Nomenclature | None = None,
+    architecture: Architecture | None = None,
     weights: dict[str, Any] | None = None,
     history: str = "",
     min_fraction: float | None = None,
 ) -> Model:
-    """A sealed Model for `patches`: the smallest U-Net or CNN there is, with seeded random weights."""
+    """A sealed Model for `patches`: the smallest U-Net or CNN there is, with seeded random weights, if no other."""
     import torch
 
     from components.learning.networks import build, weights_of
 
     names = names or patches.nomenclature
-    architecture = (
+    architecture = architecture or (
         Architecture(
             "unet",
             {
@@ -154,6 +155,19 @@ def model(
         (path / "history.csv").write_text(history)
     Model(path).seal({"component": "test"})
     return Model.open(path)
+
+
+def nearest(patches: PatchSet, classes: int, lost: tuple[str, ...] = ()) -> dict[str, np.ndarray[Any, Any]]:
+    """Weights of a convolution `linear` over one pixel of `BANDS` that finds the class whose spectrum is the nearest;
+    of the bands `lost` it makes nothing."""
+    mean, std = (np.array([patches.statistics[band][name] for band in BANDS]) for name in ("mean", "std"))
+    centres = (SPECTRA[:classes] - mean) / std
+    centres[:, [BANDS.index(band) for band in lost]] = 0
+    # The squared distance to a centre c is |x|² - 2 c·x + |c|²; |x|² is the same for all.
+    return {
+        "linear.weight": (2 * centres)[:, :, None, None].astype(np.float32),
+        "linear.bias": -(centres**2).sum(1).astype(np.float32),
+    }
 
 
 def nomenclature(count: int = 5) -> Nomenclature:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import json
 import re
 import shutil
@@ -18,6 +17,7 @@ from components.errors import GeoductError
 from components.evaluate import evaluate
 from components.learning.predictor import Predictor
 from tests.components.evaluate import scenes
+from tests.tables import rows
 
 FAST: dict[str, Any] = {"bootstrap": 100, "sample": 500, "examples": 2}
 HISTORY = """epoch,train_loss,val_loss,val_macro_f1,val_accuracy,learning_rate
@@ -46,11 +46,6 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(params=["segmentation", "classification"])
 def task(request: pytest.FixtureRequest) -> str:
     return str(request.param)
-
-
-def rows(path: Path) -> list[dict[str, str]]:
-    with path.open(newline="") as file:
-        return list(csv.DictReader(file))
 
 
 def counted(folder: Path, task: str) -> np.ndarray[Any, Any]:

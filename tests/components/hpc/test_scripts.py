@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import json
 from pathlib import Path
 
@@ -12,6 +11,7 @@ import yaml
 from tests.components.hpc.batch_stubs import make
 from tests.components.train.worlds import land, patchset
 from tests.ports import free_port
+from tests.tables import rows
 
 
 def test_each_worker_of_a_sweep_has_its_own_number_and_gpu(tmp_path: Path) -> None:
@@ -63,10 +63,9 @@ def test_a_sweep_as_a_job(tmp_path: Path) -> None:
     (stubs.scratch / "plan.yaml").write_text(yaml.safe_dump(plan))
     done = stubs.sbatch("sweep.sbatch", "plan.yaml", "study", GEODUCT_TASKS="2")
     assert done.returncode == 0, done.stderr
-    with (stubs.scratch / "study" / "trials.csv").open() as file:
-        rows = list(csv.DictReader(file))
-    assert [row["state"] for row in rows] == ["complete"] * 2
-    assert len({row["learning_rate"] for row in rows}) == 2
+    trials = rows(stubs.scratch / "study" / "trials.csv")
+    assert [row["state"] for row in trials] == ["complete"] * 2
+    assert len({row["learning_rate"] for row in trials}) == 2
 
 
 @pytest.mark.slow
@@ -82,9 +81,8 @@ def test_a_scaling_study_as_a_job(tmp_path: Path) -> None:
     done = stubs.sbatch("scaling.sbatch", *words, SLURM_JOB_NUM_NODES="2", SLURM_JOB_ID=job)
     assert done.returncode == 0, done.stderr
     assert "1 ranks on" not in done.stderr, "what the first job has measured is not measured again"
-    with (stubs.scratch / "study" / "scaling.csv").open() as file:
-        rows = list(csv.DictReader(file))
-    assert [(row["mode"], row["ranks"]) for row in rows] == [
+    listed = rows(stubs.scratch / "study" / "scaling.csv")
+    assert [(row["mode"], row["ranks"]) for row in listed] == [
         ("strong", "1"),
         ("strong", "2"),
         ("weak", "1"),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import os
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -22,6 +21,7 @@ from components.sweep.outcome import write
 from components.sweep.plan import Plan, arguments, read
 from components.sweep.study import RETRY_OF, TRIALS, alive, begin, open_study, reap, remaining, suggest
 from tests.conftest import ROOT
+from tests.tables import rows
 
 PLAN: dict[str, Any] = {
     "component": "train",
@@ -98,9 +98,7 @@ def test_a_sweep_has_as_many_trials_as_planned_and_names_the_best(
     assert f"is {best.number}: val_macro_f1" in said
     assert f"--learning-rate {best.params['learning_rate']}" in said and "--epochs 4" in said
     assert said.splitlines()[-1].endswith(f": geoduct sweep a/plan.yaml {folder} --record")
-    with (folder / "trials.csv").open() as file:
-        rows = list(csv.DictReader(file))
-    assert [float(r["value"]) for r in rows] == [t.value for t in study.trials]
+    assert [float(r["value"]) for r in rows(folder / "trials.csv")] == [t.value for t in study.trials]
     assert (folder / "parallel.png").read_bytes()[1:4] == b"PNG"
     worker.work(made, folder, 0)
     assert len(open_study(folder, made, 0).trials) == 6, "a finished sweep begins nothing"

@@ -23,8 +23,8 @@ def main(patches: str, folder: str, batch_size: str) -> None:
         torch.manual_seed(0)
         network = torch.nn.Sequential(torch.nn.Conv2d(3, 8, 3, padding=1), torch.nn.ReLU(), torch.nn.Conv2d(8, 3, 1))
         task = PatchTask(network, classes=3, ids=data.ids, learning_rate=1e-2)
-        fit(task, data, Path(folder), ranks=ranks, epochs=5, patience=0, accelerator="cpu")
-        torch.save(network.state_dict(), Path(folder) / f"rank-{ranks.rank}.pt")
+        fitted = fit(task, data, Path(folder), ranks=ranks, epochs=5, patience=0, accelerator="cpu")
+        torch.save((network.state_dict(), fitted.history), Path(folder) / f"rank-{ranks.rank}.pt")
 
 
 if __name__ == "__main__":

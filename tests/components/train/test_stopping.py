@@ -20,18 +20,11 @@ from components.errors import STOPPED, GeoductError, Halted
 from components.learning.fitting import fit
 from components.train import train
 from tests import halting
-from tests.components.train.worlds import land, patchset
+from tests.components.train.worlds import LEARNER, land, patchset
 from tests.ports import free_port
 
 ROOT = Path(__file__).parents[3]
-SMALL: dict[str, Any] = {
-    "encoder": "tu-test_resnet",
-    "decoder": (16, 16, 8, 8, 8),
-    "epochs": 4,
-    "batch_size": 4,
-    "learning_rate": 5e-3,
-    "threads": 1,
-}
+SMALL: dict[str, Any] = {**LEARNER, "epochs": 4, "batch_size": 4}
 """Six batches an epoch for one rank, three for each of two."""
 
 
@@ -190,10 +183,13 @@ def test_two_ranks_learn_what_one_does_from_batches_of_twice_the_size(world: Pat
     for ranks, size in ((1, 24), (2, 12)):
         codes, said = finish(step(ranks, *command, str(tmp_path / str(ranks)), str(size)))
         assert codes == [0] * ranks, said
-    one, *two = (torch.load(tmp_path / name) for name in ("1/rank-0.pt", "2/rank-0.pt", "2/rank-1.pt"))
+    found = (torch.load(tmp_path / name) for name in ("1/rank-0.pt", "2/rank-0.pt", "2/rank-1.pt"))
+    (one, *two), (scores, *theirs) = zip(*found, strict=True)
     for name, tensor in one.items():
         assert torch.equal(two[0][name], two[1][name])
         torch.testing.assert_close(two[0][name], tensor, rtol=1e-4, atol=1e-5)
+    assert theirs[0] == theirs[1]
+    assert theirs[0] == [pytest.approx(row, abs=1e-3) for row in scores]
 
 
 def test_ranks_stop_after_the_same_batch_and_go_on(world: PatchSet, pair: Model, tmp_path: Path, stop: Path) -> None:

@@ -18,18 +18,10 @@ from components.errors import GeoductError
 from components.learning.predictor import Predictor
 from components.train import train
 from tests import halting
-from tests.components.train.worlds import BANDS, hide, land, patchset
+from tests.components.train.worlds import BANDS, LEARNER, hide, land, patchset
 
 ROOT = Path(__file__).parents[3]
-SMALL: dict[str, Any] = {
-    "encoder": "tu-test_resnet",
-    "decoder": (16, 16, 8, 8, 8),
-    "epochs": 6,
-    "batch_size": 8,
-    "learning_rate": 5e-3,
-    "threads": 1,
-}
-"""A network of 0.4 M weights that learns the worlds of these tests in seconds."""
+SMALL: dict[str, Any] = {**LEARNER, "epochs": 6, "batch_size": 8}
 
 
 @pytest.fixture(scope="module")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import re
 import shutil
 from pathlib import Path
@@ -20,6 +19,7 @@ from components.evaluate.samples import Samples
 from components.learning.predictor import Predictor
 from components.learning.sets import held
 from tests.components.evaluate import scenes
+from tests.tables import rows
 
 LEAST = 0.15
 FAST: dict[str, Any] = {"bootstrap": 60, "examples": 2}
@@ -41,11 +41,6 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     scenes.model(here / "model", patches, task="multilabel", history=HISTORY, min_fraction=LEAST)
     evaluate(here / "model", patches, here / "report", **FAST)
     return here
-
-
-def rows(path: Path) -> list[dict[str, str]]:
-    with path.open(newline="") as file:
-        return list(csv.DictReader(file))
 
 
 def answers(folder: Path) -> tuple[np.ndarray, np.ndarray]:
