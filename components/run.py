@@ -71,7 +71,7 @@ def _run(
         "version": __version__,
         "image": os.environ.get("GEODUCT_IMAGE"),
     }
-    key = _key(provenance)
+    key = _key(spec, provenance)
     if spec.ranks:
         provenance["ranks"] = crew.size
     with _staged(targets, spec.resumable, key, crew) as staged:
@@ -113,10 +113,16 @@ def _refuse_overlap(spec: Spec, places: Mapping[str, str]) -> None:
             )
 
 
-def _key(provenance: Mapping[str, Any]) -> str:
-    """What a resumed run must share with the one that was killed; it may run elsewhere, or in a newer image."""
+def _key(spec: Spec, provenance: Mapping[str, Any]) -> str:
+    """What a resumed run must share with the one that was killed; it may run elsewhere, or in a newer image.
+
+    A file that a parameter names counts by its absolute path, by which further ranks and containers are told of it.
+    """
     shared = {name: value for name, value in provenance.items() if name != "image"}
     shared["parameters"] = {name: value for name, value in shared["parameters"].items() if name not in ELSEWHERE}
+    for name in (p.name for p in spec.parameters if p.file):
+        if Path(str(shared["parameters"][name])).is_file():
+            shared["parameters"][name] = str(Path(shared["parameters"][name]).resolve())
     return hashlib.sha256(json.dumps(shared, sort_keys=True).encode()).hexdigest()[:12]
 
 

@@ -225,6 +225,14 @@ def test_resumable_run_with_other_parameters_starts_afresh(source: LabelMap, tmp
     assert sorted(p.name for p in tmp_path.iterdir()) == ["result", "source.zarr"]
 
 
+def test_resumable_run_knows_a_file_by_its_relative_path(source: LabelMap, tmp_path: Path) -> None:
+    (tmp_path / "notes.txt").touch()
+    arguments: dict[str, Any] = {"source": str(source.path), "result": str(tmp_path / "result"), "wait": True}
+    kill(start("resumable", {**arguments, "notes": str(tmp_path / "notes.txt")}))
+    start("resumable", {**arguments, "notes": os.path.relpath(tmp_path / "notes.txt")}).communicate("")
+    assert (tmp_path / "result" / "runs").read_text() == "++"
+
+
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
     """A file system of 8 MiB."""
