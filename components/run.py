@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from components import __version__, artifacts, objects, ranks, storage
-from components.artifacts.base import MANIFEST, is_artifact
+from components.artifacts.base import MANIFEST, Artifact, is_artifact
 from components.errors import GeoductError, Halted
 from components.spec import Spec
 
@@ -94,7 +94,7 @@ def _location(value: Any) -> str:
 
 
 def _refuse_overlap(spec: Spec, places: Mapping[str, str]) -> None:
-    """Refuse an output that overlaps another artifact of the same run, or that would replace foreign data."""
+    """Refuse an output that overlaps another artifact of the same run, or would replace what is of another kind."""
     resolved = {name: Path(place).resolve() for name, place in places.items()}
     for out in (s for s in spec.outputs if s.name in places):
         path = resolved[out.name]
@@ -107,9 +107,19 @@ def _refuse_overlap(spec: Spec, places: Mapping[str, str]) -> None:
                 )
         if objects.is_object(places[out.name]):
             objects.refuse_foreign(places[out.name], out.flag, MANIFEST)
-        elif path.exists() and not is_artifact(path) and not (path.is_dir() and not any(path.iterdir())):
+            manifest = objects.manifest(places[out.name], MANIFEST)
+        elif is_artifact(path):
+            manifest = Artifact(path).manifest
+        elif path.exists() and not (path.is_dir() and not any(path.iterdir())):
             raise GeoductError(
                 f"{places[out.name]} exists and is no Geoduct artifact; remove it or choose another {out.flag}"
+            )
+        else:
+            manifest = None
+        if manifest is not None and manifest.get("kind") != out.kind:
+            raise GeoductError(
+                f"{places[out.name]} is a {manifest.get('kind')}, and {out.flag} writes a {out.kind}; "
+                f"remove it or choose another {out.flag}"
             )
 
 

@@ -19,6 +19,7 @@ from components.artifacts import LabelMap
 from components.errors import GeoductError
 from components.flags import parse
 from tests.components.toys import resumable, toys
+from tests.components.train.worlds import land, patchset
 from tests.disks import disk
 from tests.makers import labelmap
 
@@ -134,6 +135,14 @@ def test_foreign_output_is_refused(source: LabelMap, tmp_path: Path) -> None:
     with pytest.raises(GeoductError, match="mine exists and is no Geoduct artifact"):
         toys.run({"source": source.path, "result": tmp_path / "mine"})
     assert (tmp_path / "mine" / "thesis.txt").read_text() == "years of work"
+
+
+def test_an_artifact_of_another_kind_is_not_replaced(source: LabelMap, tmp_path: Path) -> None:
+    world = patchset(tmp_path / "patches", *land(4, 8, 2, seed=0))
+    words = "patches is a PatchSet, and --result writes a LabelMap; remove it or choose another --result"
+    with pytest.raises(GeoductError, match=words):
+        toys.run({"source": source.path, "result": world.path})
+    world.verify()
 
 
 @pytest.mark.parametrize("place", ["source.zarr", "source.zarr/inside", "."])
