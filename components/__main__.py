@@ -24,6 +24,9 @@ TOOLS = {
     "weights": "Fetch or convert the weights of a foundation model (geoduct weights --help).",
 }
 
+HELP = (["-h"], ["--help"])
+"""Words after a tool that ask what it does."""
+
 
 def _overview() -> str:
     lines = ["usage: geoduct <component> [--flags]   (geoduct <component> --help explains one)", "", "components:"]
@@ -36,8 +39,12 @@ def _verify(arguments: list[str]) -> None:
     from components import artifacts, objects
     from components.artifacts.base import MANIFEST, Artifact
 
+    usage = "usage: geoduct verify <path of an artifact>"
+    if arguments in HELP:
+        print(f"{usage}\n\n{TOOLS['verify']}")
+        return
     if len(arguments) != 1 or arguments[0].startswith("-"):
-        raise GeoductError("usage: geoduct verify <path of an artifact>")
+        raise GeoductError(usage)
     path = arguments[0]
     if objects.is_object(path):
         path = str(objects.fetch(path, None, MANIFEST, anew=True))
@@ -52,12 +59,15 @@ def _verify(arguments: list[str]) -> None:
 def _experiment(arguments: list[str]) -> None:
     from pipelines.experiments import activate, active, known
 
-    if not arguments:
+    usage = f"usage: geoduct experiment [<name>]; known: {', '.join(known(Path.cwd()))}"
+    if arguments in HELP:
+        print(f"{usage}\n\n{TOOLS['experiment']}")
+    elif not arguments:
         print(active(Path.cwd()))
     elif len(arguments) == 1 and not arguments[0].startswith("-"):
         print(activate(Path.cwd(), arguments[0]))
     else:
-        raise GeoductError(f"usage: geoduct experiment [<name>]; known: {', '.join(known(Path.cwd()))}")
+        raise GeoductError(usage)
 
 
 def _run(name: str, words: list[str]) -> int:

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from components import __version__, artifacts, objects, ranks, storage
-from components.artifacts.base import MANIFEST, is_artifact
+from components.artifacts.base import MANIFEST, Artifact, is_artifact
 from components.errors import GeoductError, Halted
 from components.spec import Spec
 
@@ -71,7 +71,7 @@ def _run(
         "version": __version__,
         "image": os.environ.get("GEODUCT_IMAGE"),
     }
-    key = _key(provenance)
+    key = _key(spec, provenance)
     if spec.ranks:
         provenance["ranks"] = crew.size
     with _staged(targets, spec.resumable, key, crew) as staged:
@@ -94,7 +94,7 @@ def _location(value: Any) -> str:
 
 
 def _refuse_overlap(spec: Spec, places: Mapping[str, str]) -> None:
-    """Refuse an output that overlaps another artifact of the same run, or that would replace foreign data."""
+    """Refuse an output that overlaps another artifact of the same run, or would replace what is of another kind."""
     resolved = {name: Path(place).resolve() for name, place in places.items()}
     for out in (s for s in spec.outputs if s.name in places):
         path = resolved[out.name]
@@ -107,16 +107,32 @@ def _refuse_overlap(spec: Spec, places: Mapping[str, str]) -> None:
                 )
         if objects.is_object(places[out.name]):
             objects.refuse_foreign(places[out.name], out.flag, MANIFEST)
-        elif path.exists() and not is_artifact(path) and not (path.is_dir() and not any(path.iterdir())):
+            manifest = objects.manifest(places[out.name], MANIFEST)
+        elif is_artifact(path):
+            manifest = Artifact(path).manifest
+        elif path.exists() and not (path.is_dir() and not any(path.iterdir())):
             raise GeoductError(
                 f"{places[out.name]} exists and is no Geoduct artifact; remove it or choose another {out.flag}"
             )
+        else:
+            manifest = None
+        if manifest is not None and manifest.get("kind") != out.kind:
+            raise GeoductError(
+                f"{places[out.name]} is a {manifest.get('kind')}, and {out.flag} writes a {out.kind}; "
+                f"remove it or choose another {out.flag}"
+            )
 
 
-def _key(provenance: Mapping[str, Any]) -> str:
-    """What a resumed run must share with the one that was killed; it may run elsewhere, or in a newer image."""
+def _key(spec: Spec, provenance: Mapping[str, Any]) -> str:
+    """What a resumed run must share with the one that was killed; it may run elsewhere, or in a newer image.
+
+    A file that a parameter names counts by its absolute path, by which further ranks and containers are told of it.
+    """
     shared = {name: value for name, value in provenance.items() if name != "image"}
     shared["parameters"] = {name: value for name, value in shared["parameters"].items() if name not in ELSEWHERE}
+    for name in (p.name for p in spec.parameters if p.file):
+        if Path(str(shared["parameters"][name])).is_file():
+            shared["parameters"][name] = str(Path(shared["parameters"][name]).resolve())
     return hashlib.sha256(json.dumps(shared, sort_keys=True).encode()).hexdigest()[:12]
 
 

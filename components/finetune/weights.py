@@ -81,7 +81,13 @@ def load_backbone(encoder: nn.Module, weights: Weights, bands: Sequence[str] | N
     """
     tensors = {name: torch.from_numpy(values) for name, values in weights.tensors().items()}
     told = weights.pretraining
-    return match(encoder, tensors, told.bands, bands or told.bands, f"{weights.path / TENSORS} ({told.backbone})")
+    try:
+        return match(encoder, tensors, told.bands, bands or told.bands, f"{weights.path / TENSORS} ({told.backbone})")
+    except GeoductError as error:
+        if not told.arguments:
+            raise
+        sizes = ", ".join(f"backbone_{name}: {value}" for name, value in told.arguments.items())
+        raise GeoductError(f"{error}; they fit a backbone with these in model_args: {sizes}") from None
 
 
 def match(encoder: nn.Module, tensors: Tensors, known: Sequence[str], bands: Sequence[str], where: str) -> Matched:

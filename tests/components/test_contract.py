@@ -19,6 +19,7 @@ from components.artifacts import LabelMap
 from components.errors import GeoductError
 from components.flags import parse
 from tests.components.toys import resumable, toys
+from tests.components.train.worlds import land, patchset
 from tests.disks import disk
 from tests.makers import labelmap
 
@@ -136,6 +137,14 @@ def test_foreign_output_is_refused(source: LabelMap, tmp_path: Path) -> None:
     assert (tmp_path / "mine" / "thesis.txt").read_text() == "years of work"
 
 
+def test_an_artifact_of_another_kind_is_not_replaced(source: LabelMap, tmp_path: Path) -> None:
+    world = patchset(tmp_path / "patches", *land(4, 8, 2, seed=0))
+    words = "patches is a PatchSet, and --result writes a LabelMap; remove it or choose another --result"
+    with pytest.raises(GeoductError, match=words):
+        toys.run({"source": source.path, "result": world.path})
+    world.verify()
+
+
 @pytest.mark.parametrize("place", ["source.zarr", "source.zarr/inside", "."])
 def test_output_may_not_overlap_an_input(source: LabelMap, tmp_path: Path, place: str) -> None:
     with pytest.raises(GeoductError, match="overlaps with --source"):
@@ -223,6 +232,14 @@ def test_resumable_run_with_other_parameters_starts_afresh(source: LabelMap, tmp
     resumable.run({**arguments, "tag": "b"})
     assert (tmp_path / "result" / "runs").read_text() == "+"
     assert sorted(p.name for p in tmp_path.iterdir()) == ["result", "source.zarr"]
+
+
+def test_resumable_run_knows_a_file_by_its_relative_path(source: LabelMap, tmp_path: Path) -> None:
+    (tmp_path / "notes.txt").touch()
+    arguments: dict[str, Any] = {"source": str(source.path), "result": str(tmp_path / "result"), "wait": True}
+    kill(start("resumable", {**arguments, "notes": str(tmp_path / "notes.txt")}))
+    start("resumable", {**arguments, "notes": os.path.relpath(tmp_path / "notes.txt")}).communicate("")
+    assert (tmp_path / "result" / "runs").read_text() == "++"
 
 
 @pytest.fixture

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING, Annotated, Literal
 
-from components.contract import Ge, Input, Le, Output, Unit, component
+from components.contract import File, Ge, Input, Le, Output, Unit, component
 
 if TYPE_CHECKING:
     from components.artifacts import LabelMap
@@ -53,7 +53,14 @@ def toys(
 
 
 @component(image="data", resumable=True)
-def resumable(source: Input[LabelMap], result: Output[LabelMap], *, wait: bool = False, tag: str = "a") -> None:
+def resumable(
+    source: Input[LabelMap],
+    result: Output[LabelMap],
+    *,
+    wait: bool = False,
+    tag: str = "a",
+    notes: Annotated[str, File()] = "",
+) -> None:
     """Count in how many runs the work was done.
 
     Args:
@@ -61,6 +68,7 @@ def resumable(source: Input[LabelMap], result: Output[LabelMap], *, wait: bool =
         result: label map to write
         wait: stop half way and wait to be killed
         tag: tells one run's key from another's
+        notes: a file
     """
     from components.artifacts.labelmap import create_labelmap
 

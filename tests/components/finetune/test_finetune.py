@@ -270,8 +270,11 @@ def test_a_gpu_that_is_too_small_says_what_would_fit(
 
 
 @pytest.mark.slow
-def test_two_ranks_share_each_epoch_and_end_alike(world: PatchSet, tmp_path: Path) -> None:
-    file = tiny(tmp_path / "run.yaml", {"trainer.max_epochs": 8, "trainer.precision": "32-true"})
+def test_two_ranks_share_each_epoch_and_end_alike(
+    world: PatchSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    file = tiny(Path("run.yaml"), {"trainer.max_epochs": 8, "trainer.precision": "32-true"})
     finetune(world.path, None, tmp_path / "m", config=file, devices=2)
     model = Model.open(tmp_path / "m")
     assert model.provenance["ranks"] == 2

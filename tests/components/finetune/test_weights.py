@@ -83,6 +83,12 @@ def test_what_does_not_fit_is_refused_and_the_network_stays(tmp_path: Path) -> N
         assert _equal(target, _seeded(2)), name
 
 
+def test_weights_of_another_size_say_what_the_yaml_has_to_name(tmp_path: Path) -> None:
+    weights = weights_of(_seeded(1), tmp_path / "weights")
+    with pytest.raises(GeoductError, match="with these in model_args: backbone_embed_dim: 32, backbone_depth: 2,"):
+        load_backbone(_seeded(2, depth=3), weights)
+
+
 def test_bands_that_share_nothing_are_refused(tmp_path: Path) -> None:
     weights = weights_of(_seeded(1), tmp_path / "weights")
     with pytest.raises(GeoductError, match=r"knows the bands BLUE, .* and none of VV, VH"):
