@@ -123,7 +123,7 @@ def interval_chart(rows: list[tuple[str, list[tuple[str, float, float, float]]]]
         for place, (title, values) in zip(axes, rows, strict=True):
             for y, (_, value, low, high) in enumerate(values):
                 place.plot([low, high], [y, y], color=colours[y], linewidth=5, alpha=0.35, solid_capstyle="butt")
-                place.plot([value], [y], color=colours[y], marker="o", markersize=7)
+                place.plot([value], [y], color=colours[y], marker="o", markersize=7, clip_on=False)
             place.set(title=title, xlim=(0, 1), ylim=(len(values) - 0.5, -0.5), yticks=range(len(values)))
             place.set_yticklabels([name for name, *_ in values] if place is axes[0] else [])
             place.tick_params(axis="y", length=0)
