@@ -112,6 +112,13 @@ def _tell(plan: Plan, config: str, ranks: Ranks) -> None:
         return
     if plan.passed_over:
         say(f"finetune: passing over {', '.join(plan.passed_over)} of {config}: Geoduct has its own")
+    asked = {
+        "date": ("temporal_encoding", plan.data.moments),
+        "coordinates": ("location_encoding", plan.data.locations),
+    }
+    for key, (encodes, given) in asked.items():  # Prithvi takes them as well where it makes no use of them
+        if given is not None and any(getattr(part, encodes, True) is False for part in plan.learner.modules()):
+            say(f"finetune: passing over data.init_args.{key} of {config}: the backbone was built not to encode it")
     if plan.settings["sharded"] and ranks.size == 1:
         say("finetune: there is one rank, which has nobody to divide the network with")
     learning = sum(p.numel() for p in plan.learner.parameters() if p.requires_grad)

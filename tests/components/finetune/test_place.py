@@ -42,3 +42,20 @@ def test_the_model_is_asked_with_the_middle_of_its_train_patches(tmp_path: Path,
     found = Predictor(model)(world.array("image")[:][world.indices("val")[:4]][:, stored])
     np.testing.assert_allclose(found, there if placed else nowhere, rtol=1e-4, atol=1e-4)
     assert not np.allclose(there, nowhere, rtol=1e-2, atol=1e-2)
+
+
+def test_a_date_and_a_place_that_the_backbone_does_not_encode_are_told(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    world = seasons(tmp_path / "patches")
+    changed = {
+        "model.init_args.model_args.backbone_coords_encoding": ["location"],
+        "data.init_args.bands": [band for band in world.bands if band.endswith("@1")],
+        "data.init_args.coordinates": True,
+        "data.init_args.date": "periods",
+        "trainer.max_epochs": 1,
+    }
+    finetune(world.path, None, tmp_path / "m", config=tiny(tmp_path / "m.yaml", changed))
+    said = capsys.readouterr().err
+    assert "passing over data.init_args.date of" in said
+    assert "passing over data.init_args.coordinates of" not in said
