@@ -38,6 +38,11 @@ def first_line(error: BaseException) -> str:
     return next(iter(str(error).strip().splitlines()), type(error).__name__)
 
 
+def one(kind: str) -> str:
+    """A kind of artifact with its article: a Model, an Archive, a Weights artifact."""
+    return f"{'an' if kind[:1] in 'AE' else 'a'} {kind}" + (" artifact" if kind.endswith("s") else "")
+
+
 def nearest(word: str, known: Iterable[str]) -> str:
     """Say which known word is nearest to a misspelt one: `"; did you mean 'x'?"`, or what is known if none is near."""
     words = sorted(known)

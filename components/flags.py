@@ -21,7 +21,7 @@ def _default(parameter: Parameter) -> str:
     value = parameter.default
     if value is None:
         return "none"
-    return " ".join(map(str, value)) if isinstance(value, tuple) else str(value)
+    return (" ".join(map(str, value)) if isinstance(value, tuple) else str(value)) or "nothing"
 
 
 def _parser_of(spec: Spec) -> ArgumentParser:

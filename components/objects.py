@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from components import storage
-from components.errors import GeoductError
+from components.errors import GeoductError, one
 from components.progress import track
 
 if TYPE_CHECKING:
@@ -71,7 +71,7 @@ def fetch(url: str, kind: str | None, manifest_name: str, *, anew: bool = False)
             raise GeoductError(f"{url} is no finished {kind or 'artifact'}: it has no {manifest_name}") from None
     manifest = _parse(text, f"{url.rstrip('/')}/{manifest_name}")
     if kind and manifest.get("kind") != kind:
-        raise GeoductError(f"{url} is a {manifest.get('kind')}, but a {kind} is expected here")
+        raise GeoductError(f"{url} is {one(str(manifest.get('kind')))}, but {one(kind)} is expected here")
     place = cache() / "artifacts" / hashlib.sha256(text).hexdigest()[:32]
     if anew:
         storage.remove(place)

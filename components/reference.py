@@ -27,7 +27,9 @@ def _cell(text: str) -> str:
 def _default(parameter: Parameter) -> str:
     value = parameter.default
     words = " ".join(map(str, value)) if isinstance(value, tuple) else str(value)
-    return "none" if value is None else f"`{words.lower() if isinstance(value, bool) else words}`"
+    if value is None:
+        return "none"
+    return "nothing" if not words else f"`{words.lower() if isinstance(value, bool) else words}`"
 
 
 def section(spec: Spec) -> str:

@@ -21,7 +21,7 @@ from typing import Any
 
 from components import __version__, artifacts, objects, ranks, storage
 from components.artifacts.base import MANIFEST, Artifact, is_artifact
-from components.errors import GeoductError, Halted
+from components.errors import GeoductError, Halted, one
 from components.spec import Spec
 
 ELSEWHERE = frozenset({"workers", "scheduler"})
@@ -118,7 +118,7 @@ def _refuse_overlap(spec: Spec, places: Mapping[str, str]) -> None:
             manifest = None
         if manifest is not None and manifest.get("kind") != out.kind:
             raise GeoductError(
-                f"{places[out.name]} is a {manifest.get('kind')}, and {out.flag} writes a {out.kind}; "
+                f"{places[out.name]} is {one(str(manifest.get('kind')))}, and {out.flag} writes {one(out.kind)}; "
                 f"remove it or choose another {out.flag}"
             )
 

@@ -16,7 +16,7 @@ from typing import Any, ClassVar, Self
 
 from components import objects
 from components.blocks import cores
-from components.errors import GeoductError
+from components.errors import GeoductError, one
 
 MANIFEST = "geoduct.json"
 FORMAT = 1
@@ -94,7 +94,7 @@ class Artifact:
         artifact = cls(objects.fetch(str(path), cls.kind, MANIFEST) if objects.is_object(str(path)) else path)
         manifest = artifact.manifest
         if manifest["kind"] != cls.kind:
-            raise GeoductError(f"{path} is a {manifest['kind']}, but a {cls.kind} is expected here")
+            raise GeoductError(f"{path} is {one(manifest['kind'])}, but {one(cls.kind)} is expected here")
         if manifest["format"] != FORMAT:
             raise GeoductError(
                 f"{path} was written in format {manifest['format']}, but this version of Geoduct reads {FORMAT}"
@@ -113,7 +113,7 @@ class Artifact:
         """The manifest as written: `kind`, `format`, `digest`, `files`, `provenance`."""
         file = self.path / MANIFEST
         if not self.path.exists():
-            raise GeoductError(f"{self.path} does not exist; a {self.kind} is expected there")
+            raise GeoductError(f"{self.path} does not exist; {one(self.kind)} is expected there")
         if not file.is_file():
             raise GeoductError(f"{self.path} is no finished {self.kind}: it has no {MANIFEST}")
         try:

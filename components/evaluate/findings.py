@@ -178,12 +178,13 @@ def _calibration(e: Evidence) -> Iterator[Finding]:
     )
     if len(e.measured.truth) >= LEAST_TO_FIT:
         temperature = fit_temperature(e.measured.logits, e.measured.truth)
-        before, after = (score(_error(e, t)) for t in (1.0, temperature))
-        text += (
-            f" Dividing the logits by a temperature of {temperature:.2f} would take it from {before} to {after} on the "
-            f"sample of {count(len(e.measured.truth))} {e.unit} on which the temperature was fitted (so a little less "
-            "elsewhere); no class would change."
-        )
+        before, after = (_error(e, t) for t in (1.0, temperature))
+        if after < before:  # it is fitted by the log-loss, which another error may not follow
+            text += (
+                f" Dividing the logits by a temperature of {temperature:.2f} would take it from {score(before)} to "
+                f"{score(after)} on the sample of {count(len(e.measured.truth))} {e.unit} on which the temperature was "
+                "fitted (so a little less elsewhere); no class would change."
+            )
     yield Finding(f"The model is {'overconfident' if sure > accuracy else 'underconfident'}", text)
 
 

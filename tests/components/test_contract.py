@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from components.artifacts import LabelMap
+from components.artifacts import Archive, LabelMap, Weights
 from components.errors import GeoductError
 from components.flags import parse
 from tests.components.toys import resumable, toys
@@ -156,6 +156,10 @@ def test_wrong_kind_and_unfinished_inputs_are_named(source: LabelMap, tmp_path: 
     (tmp_path / "empty").mkdir()
     with pytest.raises(GeoductError, match=r"empty is no finished LabelMap: it has no geoduct\.json"):
         toys.run({"source": tmp_path / "empty", "result": tmp_path / "r"})
+    with pytest.raises(GeoductError, match="nowhere does not exist; a Weights artifact is expected there"):
+        Weights.open(tmp_path / "nowhere")
+    with pytest.raises(GeoductError, match="nowhere does not exist; an Archive is expected there"):
+        Archive.open(tmp_path / "nowhere")
     with pytest.raises(GeoductError, match="nowhere does not exist; a LabelMap is expected there"):
         toys.run({"source": tmp_path / "nowhere", "result": tmp_path / "r"})
     manifest = json.loads((source.path / "geoduct.json").read_text())

@@ -149,12 +149,13 @@ def _calibration(e: Evidence) -> Iterator[Finding]:
     if len(truth) >= LEAST_TO_FIT:
         choices = decisions(logits)
         temperature = fit_temperature(choices, truth)
-        before, after = (score(_error(choices / np.float32(t), truth, e.bins)) for t in (1.0, temperature))
-        text += (
-            f" Dividing the logits by a temperature of {temperature:.2f} would take it from {before} to {after} on the "
-            f"{count(len(truth))} decisions on which the temperature was fitted (so a little less elsewhere); no "
-            "decision would change."
-        )
+        before, after = (_error(choices / np.float32(t), truth, e.bins) for t in (1.0, temperature))
+        if after < before:  # it is fitted by the log-loss, which another error may not follow
+            text += (
+                f" Dividing the logits by a temperature of {temperature:.2f} would take it from {score(before)} to "
+                f"{score(after)} on the {count(len(truth))} decisions on which the temperature was fitted (so a little "
+                "less elsewhere); no decision would change."
+            )
     yield Finding(f"The model is {'overconfident' if sure > right else 'underconfident'}", text)
 
 

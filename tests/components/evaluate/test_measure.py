@@ -11,6 +11,7 @@ from sklearn import metrics as sk
 
 from components.errors import GeoductError
 from components.evaluate.baselines import class_counts, majority, regression
+from components.evaluate.calibration import fit_temperature
 from components.evaluate.findings import Evidence, findings
 from components.evaluate.judge import compare, judge
 from components.evaluate.measure import Measured, border_distance, measure
@@ -225,6 +226,19 @@ def test_findings_say_what_was_built_in(world: World) -> None:
     assert f"rest on {len(found.blocks)} blocks" in said["Hold out more blocks"]
     assert "Make sure that the model has not seen these blocks" in said
     assert "Errors gather at the borders of the label map" not in said
+
+
+def test_a_temperature_that_parts_confidence_from_being_right_is_not_advised(world: World) -> None:
+    def torn(pixels: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+        """Right in every second row, and in the others as good as sure of the next class, the right one behind it."""
+        own = np.eye(3, dtype=np.float32)[world.classes_of(pixels)].transpose(0, 3, 1, 2)
+        wrong = np.roll(own, 1, axis=1) + np.float32(0.495) * own
+        return np.where(np.arange(own.shape[2])[:, None] % 2 == 0, own, wrong)
+
+    found = evidence(world, world.measure(torn))
+    assert fit_temperature(found.measured.logits, found.measured.truth) < 0.8
+    [said] = [f.text for f in findings(found) if f.title.startswith("The model is ")]
+    assert "the expected calibration error is" in said and "temperature" not in said
 
 
 def test_border_and_rim_errors_are_found_where_they_are(world: World) -> None:
