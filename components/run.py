@@ -22,6 +22,7 @@ from typing import Any
 from components import __version__, artifacts, objects, ranks, storage
 from components.artifacts.base import MANIFEST, Artifact, is_artifact
 from components.errors import GeoductError, Halted, one
+from components.progress import say
 from components.spec import Spec
 
 ELSEWHERE = frozenset({"workers", "scheduler"})
@@ -87,6 +88,14 @@ def _run(
                 for name, artifact in handles.items():
                     artifact.seal(provenance)
                     type(artifact).open(staged[name])
+    if crew.rank == 0:
+        for s in (s for s in spec.outputs if s.name in targets):
+            say(f"{spec.name}: {targets[s.name]} is {one(s.kind)}" + _look(getattr(artifacts, s.kind), targets[s.name]))
+
+
+def _look(kind: type[Artifact], place: str) -> str:
+    """Where people would look first, if the artifact has such a page or picture."""
+    return f"; look at {place.rstrip('/')}/{kind.look}" if kind.look else ""
 
 
 def _location(value: Any) -> str:

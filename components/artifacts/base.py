@@ -73,6 +73,7 @@ class Artifact:
     """A folder of one kind. `Artifact.open(path)` validates; the bare constructor is for one still being written."""
 
     kind: ClassVar[str] = "Artifact"
+    look: ClassVar[str] = ""  # the page or picture in it where people look first, if there is one
     records: ClassVar[tuple[str, ...]] = ()
     """Files and folders at the top that tell of the run, not of its result: verified, but left out of the digest."""
 

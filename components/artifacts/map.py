@@ -47,6 +47,7 @@ class Map(Artifact):
     """
 
     kind = "Map"
+    look = QUICKLOOK
 
     @property
     def classes(self) -> Path:

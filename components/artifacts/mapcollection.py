@@ -21,6 +21,7 @@ class MapCollection(Artifact):
     """A folder: `collection.json`, `index.html`, and for every map `<id>/<id>.json` with its rasters and quicklook."""
 
     kind = "MapCollection"
+    look = PAGE
 
     @property
     def page(self) -> Path:

@@ -39,6 +39,7 @@ class Report(Artifact):
     """
 
     kind = "Report"
+    look = PAGE
     tables: ClassVar[tuple[str, ...]] = ("per_class.csv", "reliability.csv", "baselines.csv", "blocks.csv")
     excerpts: ClassVar[tuple[str, ...]] = (HEADLINE,)
     choices: ClassVar[tuple[tuple[str, ...], ...]] = (("confusion.csv", "confusion_counts.csv"), ("decisions.csv",))

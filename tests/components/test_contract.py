@@ -45,6 +45,11 @@ def kill(process: subprocess.Popen[str]) -> None:
     process.communicate()
 
 
+def test_it_says_where_its_result_is(source: LabelMap, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    toys(source.path, tmp_path / "result")
+    assert f"toys: {tmp_path / 'result'} is a LabelMap\n" in capsys.readouterr().err
+
+
 def test_signature_is_the_declaration() -> None:
     spec = toys.spec
     assert [(s.name, s.kind, s.direction, s.optional) for s in spec.slots] == [

@@ -38,6 +38,15 @@ def test_a_composite_of_one_patch_maps_to_the_models_logits(tmp_path: Path) -> N
     np.testing.assert_array_equal(read(tmp_path / "map" / "classes.tif"), logits.argmax(axis=0))
 
 
+def test_it_says_where_the_picture_is(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    model(tmp_path / "model")
+    composite(tmp_path / "scene", scene(32, 32))
+    predict(model=tmp_path / "model", composite=tmp_path / "scene", map=tmp_path / "map")
+    (line,) = [line for line in capsys.readouterr().err.splitlines() if line.startswith("predict: ")]
+    said, picture = line.split("; look at ")
+    assert said == f"predict: {tmp_path / 'map'} is a Map" and Path(picture).read_bytes().startswith(b"\x89PNG")
+
+
 def test_bands_are_found_by_name(tmp_path: Path) -> None:
     model(tmp_path / "model")
     pixels = scene(50, 70)
