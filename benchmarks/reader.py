@@ -114,7 +114,7 @@ def ways(folder: Path, count: int) -> tuple[dict[str, Item], dict[str, tuple[Epo
     zarrs: list[Any] = [zarr.open_array(path / name, mode="r") for name in NAMES]
     stores = tensorstores(path)
     out: Pair = (np.empty(image.shape[1:], np.uint16), np.empty(label.shape[1:], np.uint8))
-    loader = PatchLoader(reader, np.arange(count // 2), batch_size=BATCH, workers=WORKERS)
+    loader = PatchLoader(reader, np.arange(count), batch_size=BATCH, workers=WORKERS)
 
     def ours(_: Indices) -> Iterator[torch.Tensor]:
         return (batch["image"] for batch in loader)
@@ -156,14 +156,14 @@ def ways(folder: Path, count: int) -> tuple[dict[str, Item], dict[str, tuple[Epo
         "rasterio, a TIFF a band": tiffs,
     }
     epochs: dict[str, tuple[Epoch, int]] = {
-        "geoduct": (ours, 2),
-        "memmap, raw": (in_threads(memmap_batch), 2),
+        "geoduct": (ours, 1),
+        "memmap, raw": (in_threads(memmap_batch), 1),
         "geoduct below DataLoader": (torch_loader, 4),
         "zarr-python": (in_threads(item_by_item(items["zarr-python"])), 16),
         "zarr-python, batch": (in_threads(zarr_batch), 32),
         "tensorstore": (in_threads(item_by_item(items["tensorstore"])), 4),
-        "tensorstore, batch": (in_threads(tensorstore_batch), 2),
-        "tensorstore, batch in place": (in_threads(tensorstore_into), 2),
+        "tensorstore, batch": (in_threads(tensorstore_batch), 1),
+        "tensorstore, batch in place": (in_threads(tensorstore_into), 1),
         "rasterio, a TIFF a band": (in_threads(item_by_item(tiffs)), 32),
     }
     return items, epochs
@@ -190,7 +190,7 @@ def processor_time() -> float:
 
 
 def measure(folder: Path, count: int, rounds: int) -> tuple[dict[str, list[Sample]], dict[str, list[Sample]]]:
-    """One sample a round of each way, one item at a time and over a shuffled epoch; the ways take turns."""
+    """One sample a round of each way, one item at a time and over a shuffled epoch, in an order drawn for the round."""
     items, epochs = ways(folder, count)
     context = multiprocessing.get_context("spawn")
     ends = {name: context.Pipe() for name in epochs}
@@ -206,10 +206,10 @@ def measure(folder: Path, count: int, rounds: int) -> tuple[dict[str, list[Sampl
     epoch_samples: dict[str, list[Sample]] = {name: [] for name in epochs}
     for turn in track(range(rounds + 1), label="rounds"):
         for kind, samples in (("item", item_samples), ("epoch", epoch_samples)):
-            for name, found in samples.items():
+            for name in np.random.default_rng(turn).permutation(list(samples)).tolist():
                 sample = ask(name, kind, turn)
                 if turn:  # the first round opens files and touches memory for the first time
-                    found.append(sample)
+                    samples[name].append(sample)
     for name, process in zip(ends, processes, strict=True):
         ends[name][0].send(None)
         process.join()
@@ -228,7 +228,7 @@ def serve(folder: Path, count: int, name: str, asked: Connection) -> None:
             work = partial(read_items, items[name], picks[:20] if "TIFF" in name else picks)
         else:
             epoch, share = epochs[name]
-            order = shuffled_order(np.arange(count // 2), shard, seed=0, epoch=turn)
+            order = shuffled_order(np.arange(count), shard, seed=0, epoch=turn)
             work = partial(read_epoch, epoch, order[: max(2 * BATCH, count // share)])
         asked.send(sample(work))
 

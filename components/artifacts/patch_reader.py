@@ -58,12 +58,13 @@ class PatchArray(ShardedArray):
 
     def read_into(self, patches: NDArray[np.integer[Any]], out: NDArray[Any]) -> None:
         """Read `patches` (n,) in this order into `out` (n, …); raises as `read` does, and before it reads any."""
+        read_together(patches, (self, out))
+
+    def check_all(self, patches: NDArray[np.integer[Any]], out: NDArray[Any]) -> None:
+        """Whether `patches` (n,) can be read into `out` (n, …); raises as `read` does."""
         self._check(out, (len(patches), *self.shape[1:]))
         if len(patches) and not 0 <= patches.min() <= patches.max() < self.shape[0]:
             raise self._no_such(int(patches[(patches < 0) | (patches >= self.shape[0])][0]))
-        for position, patch in enumerate(patches.tolist()):
-            number, slot = divmod(patch, self.patches_per_shard)
-            self._chunk(number, slot, out[position])
 
     def _check(self, out: NDArray[Any], shape: tuple[int, ...]) -> None:
         if out.shape != shape or out.dtype != self.dtype or not out.flags.c_contiguous:
@@ -74,6 +75,22 @@ class PatchArray(ShardedArray):
 
     def _name(self, number: int, slot: int) -> str:
         return f"patch {number * self.patches_per_shard + slot}"
+
+
+def read_together(patches: NDArray[np.integer[Any]], *pairs: tuple[PatchArray, NDArray[Any]]) -> None:
+    """Read `patches` (n,) of several arrays, each into its own memory (n, …), patch by patch.
+
+    Not array by array: small chunks, such as those of labels, hold the GIL for most of their time, and one after the
+    other they would keep the threads that decode images waiting.
+
+    Raises as `PatchArray.read` does, and before it reads any.
+    """
+    for array, out in pairs:
+        array.check_all(patches, out)
+    for position, patch in enumerate(patches.tolist()):
+        for array, out in pairs:
+            number, slot = divmod(patch, array.patches_per_shard)
+            array._chunk(number, slot, out[position])
 
 
 class PatchReader:
@@ -123,5 +140,4 @@ class PatchReader:
 
         Raises as `PatchArray.read` does.
         """
-        self.image.read_into(patches, images)
-        self.label.read_into(patches, labels)
+        read_together(patches, (self.label, labels), (self.image, images))
