@@ -89,13 +89,9 @@ def _run(
                     artifact.seal(provenance)
                     type(artifact).open(staged[name])
     if crew.rank == 0:
-        for s in (s for s in spec.outputs if s.name in targets):
-            say(f"{spec.name}: {targets[s.name]} is {one(s.kind)}" + _look(getattr(artifacts, s.kind), targets[s.name]))
-
-
-def _look(kind: type[Artifact], place: str) -> str:
-    """Where people would look first, if the artifact has such a page or picture."""
-    return f"; look at {place.rstrip('/')}/{kind.look}" if kind.look else ""
+        for name, artifact in handles.items():
+            look = f"; look at {targets[name].rstrip('/')}/{artifact.look}" if artifact.look else ""
+            say(f"{spec.name}: {targets[name]} is {one(artifact.kind)}{look}")
 
 
 def _location(value: Any) -> str:

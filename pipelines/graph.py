@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 from kfp import dsl
 from kfp.dsl.base_component import BaseComponent
 
-from components.kubeflow import IDENTIFY, kfp_type, task_inputs, task_outputs
+from components.kubeflow import IDENTIFY, encode, kfp_type, task_inputs, task_outputs
 from components.launch.images import Image
 from components.registry import load
 from components.spec import Spec
@@ -76,7 +76,10 @@ class Tasks:
     def __call__(
         self, component: str, inputs: Mapping[str, Placed], parameters: Mapping[str, Any] | None = None
     ) -> dsl.PipelineTask:
-        """Add a task that runs a component on these inputs; `parameters` go before those of the pipeline."""
+        """Add a task that runs a component on these inputs; `parameters` go before those of the pipeline.
+
+        What the pipeline keeps to itself and does not set here either has its default.
+        """
         spec, own = load(component).spec, parameters or {}
         several = tuple(name for name, placed in inputs.items() if isinstance(placed.location, dsl.Collected))
         arguments: dict[str, Any] = {"root": self.given["root"]}
@@ -85,7 +88,8 @@ class Tasks:
             arguments[slot.name], arguments[f"{slot.name}_digest"] = inputs.get(slot.name, Placed("", UNKNOWN))
         for parameter in spec.parameters:
             name = parameter.name
-            arguments[name] = own[name] if name in own else self.given[port(component, name)]
+            default = encode(parameter, parameter.default)
+            arguments[name] = own[name] if name in own else self.given.get(port(component, name), default)
         made = container(spec, self.images[spec.image].reference, several)
         # What nobody knows the contents of may have changed, and the address does not show it.
         cacheable = all(placed.digest != UNKNOWN for placed in inputs.values())

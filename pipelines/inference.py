@@ -12,8 +12,6 @@ from typing import Any
 
 from kfp import dsl
 
-from components.kubeflow import encode
-from components.registry import load
 from pipelines.graph import Pipeline, Placed, Tasks, output
 
 _OWN = {
@@ -44,10 +42,9 @@ def _branches(task: Tasks) -> Mapping[str, Any]:
     """Acquire, composite and predict each scene by itself, and publish the maps."""
     scenes = Placed(task.given["scenes_list"], task.given["scenes_list_digest"])
     model = Placed(task.given["model"], task.given["model_digest"])
-    whole = {p.name: encode(p, p.default) for p in load("composite").spec.parameters if p.name == "periods"}
     with dsl.ParallelFor(task.given["ids"], parallelism=task.cluster.branches) as scene:
         acquired = task("acquire", {"catalog": scenes}, {"ids": scene})
-        composite = output(task("composite", {"scenes": output(acquired, "scenes")}, whole), "composite")
+        composite = output(task("composite", {"scenes": output(acquired, "scenes")}), "composite")
         predicted = task("predict", {"model": model, "composite": composite})
     maps = Placed(dsl.Collected(predicted.outputs["map_location"]), dsl.Collected(predicted.outputs["map_digest"]))
     published = task("publish", {"maps": maps})

@@ -61,7 +61,7 @@ class PatchArray(ShardedArray):
         read_together(patches, (self, out))
 
     def check_all(self, patches: NDArray[np.integer[Any]], out: NDArray[Any]) -> None:
-        """Whether `patches` (n,) can be read into `out` (n, …); raises as `read` does."""
+        """Check that `patches` (n,) are there and go into `out` (n, …), before any is read; raises as `read` does."""
         self._check(out, (len(patches), *self.shape[1:]))
         if len(patches) and not 0 <= patches.min() <= patches.max() < self.shape[0]:
             raise self._no_such(int(patches[(patches < 0) | (patches >= self.shape[0])][0]))
